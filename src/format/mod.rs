@@ -1,0 +1,17 @@
+//! Bytes on disk and in cursors: pure functions over slices, no files, no clock. `docs/format.md` has the tables.
+
+pub(crate) mod checkpoint;
+pub(crate) mod cursor;
+pub(crate) mod footer;
+pub(crate) mod frame;
+pub(crate) mod header;
+
+/// A stretch of a stream's life between unclean opens.
+///
+/// The number only rises; the id, drawn at random, tells two epochs of one number apart, as when a copy
+/// of the store was recovered elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Epoch {
+    pub(crate) number: u64,
+    pub(crate) id: u64,
+}

@@ -1,0 +1,284 @@
+//! The operating system's files, lock and clock: the only place that touches `std::fs` and the system time.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::region::Memory;
+use super::{Access, Clock, Entry, EntryKind, File, Lock, TEMPORARY, Vfs};
+
+/// The filesystem of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsVfs;
+
+impl Vfs for OsVfs {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            let kind = if kind.is_file() {
+                EntryKind::File
+            } else if kind.is_dir() {
+                EntryKind::Directory
+            } else {
+                EntryKind::Other
+            };
+            if let Ok(name) = entry.file_name().into_string() {
+                entries.push(Entry { name, kind });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
+        // Without O_NONBLOCK, opening a FIFO waits for its other end.
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(access != Access::Read)
+            .create_new(access == Access::CreateNew)
+            .mode(0o640)
+            .custom_flags(flags.bits() as i32)
+            .open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Box::new(OsFile(file)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let dir = path.parent().expect("a file in a directory");
+        let mut temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir)?;
+        temporary.write_all(bytes)?;
+        // `persist` renames and nothing more; without this the new name could hold no bytes after a crash.
+        temporary.as_file().sync_all()?;
+        temporary.persist(path).map_err(|err| err.error)?;
+        self.sync_dir(dir)
+    }
+
+    fn try_lock(&self, path: &Path, note: &str) -> io::Result<Lock> {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0)?;
+                file.write_all(note.as_bytes())?;
+                Ok(Lock::Held(Box::new(file)))
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut note = String::new();
+                file.rewind()?;
+                // Advisory, and possibly being written this moment: whatever reads is good enough.
+                let _ = file.take(64).read_to_string(&mut note);
+                Ok(Lock::Taken(note))
+            }
+            Err(fs::TryLockError::Error(err)) => Err(err),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct OsFile(fs::File);
+
+impl File for OsFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.0.read_at(&mut buf[done..], position + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, position)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let before = self.size()?;
+        let allocated = os::allocate(&self.0, bytes);
+        if allocated.is_err() && before < bytes {
+            // ext4 leaves a failed reservation holding all the space there was.
+            self.0.set_len(before)?;
+        }
+        allocated
+    }
+
+    fn zero(&self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        os::punch(&self.0, &range)?;
+        os::reserve(&self.0, &range)
+    }
+
+    fn punch(&self, range: Range<u64>) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        match os::punch(&self.0, &range) {
+            // Nothing is lost but space where the filesystem has no holes.
+            Err(err) if err.kind() == io::ErrorKind::Unsupported => Ok(()),
+            done => done,
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn map(&self, bytes: usize, access: Access) -> io::Result<Memory> {
+        let mut options = memmap2::MmapOptions::new();
+        options.len(bytes);
+        match access {
+            Access::Read => options.map_raw_read_only(&self.0).map(Memory::Mapped),
+            Access::Write | Access::CreateNew => options.map_raw(&self.0).map(Memory::Mapped),
+        }
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.blocks() * 512)
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod os {
+    use super::*;
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::time::{ClockId, clock_gettime};
+
+    pub(super) fn allocate(file: &fs::File, bytes: u64) -> io::Result<()> {
+        retry(|| fallocate(file, FallocateFlags::empty(), 0, bytes))
+    }
+
+    pub(super) fn reserve(file: &fs::File, range: &Range<u64>) -> io::Result<()> {
+        retry(|| fallocate(file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start))
+    }
+
+    pub(super) fn punch(file: &fs::File, range: &Range<u64>) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        retry(|| fallocate(file, flags, range.start, range.end - range.start))
+    }
+
+    fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> io::Result<()> {
+        loop {
+            match call() {
+                Err(rustix::io::Errno::INTR) => {}
+                done => return done.map_err(io::Error::from),
+            }
+        }
+    }
+
+    pub(super) fn clock(id: Which) -> i64 {
+        let id = match id {
+            Which::Wall => ClockId::Realtime,
+            Which::WallCoarse => ClockId::RealtimeCoarse,
+            Which::Boot => ClockId::Boottime,
+        };
+        let time = clock_gettime(id);
+        time.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec)
+    }
+}
+
+/// The calls that only Linux has, with the nearest thing elsewhere. No reservation holds there: a full
+/// disk may then be a fault at a store, and the README says so.
+#[cfg(not(target_os = "linux"))]
+mod os {
+    use super::*;
+    use rustix::time::{ClockId, clock_gettime};
+
+    pub(super) fn allocate(file: &fs::File, bytes: u64) -> io::Result<()> {
+        if file.metadata()?.len() < bytes { file.set_len(bytes) } else { Ok(()) }
+    }
+
+    pub(super) fn reserve(_: &fs::File, _: &Range<u64>) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(super) fn punch(file: &fs::File, range: &Range<u64>) -> io::Result<()> {
+        let zeros = vec![0; 1 << 16];
+        let mut position = range.start;
+        while position < range.end {
+            let step = zeros.len().min((range.end - position) as usize);
+            file.write_all_at(&zeros[..step], position)?;
+            position += step as u64;
+        }
+        Ok(())
+    }
+
+    pub(super) fn clock(id: Which) -> i64 {
+        let id = match id {
+            Which::Wall | Which::WallCoarse => ClockId::Realtime,
+            Which::Boot => ClockId::Monotonic,
+        };
+        let time = clock_gettime(id);
+        time.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as i64)
+    }
+}
+
+enum Which {
+    Wall,
+    WallCoarse,
+    Boot,
+}
+
+/// The clocks of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsClock;
+
+impl Clock for OsClock {
+    fn wall(&self) -> i64 {
+        os::clock(Which::Wall)
+    }
+
+    fn boot(&self) -> u64 {
+        os::clock(Which::Boot) as u64
+    }
+
+    fn boot_id(&self) -> Option<u128> {
+        static BOOT: OnceLock<Option<u128>> = OnceLock::new();
+        *BOOT.get_or_init(|| {
+            let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+            uuid::Uuid::parse_str(text.trim()).ok().map(|id| id.as_u128())
+        })
+    }
+
+    fn wall_coarse(&self) -> i64 {
+        os::clock(Which::WallCoarse)
+    }
+}

@@ -1,0 +1,437 @@
+//! Memory that is read while it is appended to. The only `unsafe` in this crate.
+//!
+//! A region is one segment file, mapped, or a heap buffer that stands for one. It is a page of slots
+//! followed by *spans* laid end to end from [`FLOOR`], each at a multiple of 8. A span begins with its
+//! commit word, a little-endian `u32` whose low 24 bits are its length in bytes and whose top bit says
+//! that it is claimed but not yet committed. What else the bits mean is the frame format's affair.
+//!
+//! ```text
+//!  0        FLOOR                                 frozen             Tail::next           capacity
+//!  | slots  | committed spans: never written again | claims, commits  | zero, unclaimed      |
+//! ```
+//!
+//! The rules. Each `unsafe` block names those that make it sound.
+//!
+//! - **R1, bounds.** `memory.base()` points at `memory.capacity()` bytes, aligned to 8, valid for as long as the
+//!   `Region` lives; every access asserts that it lies within them. For a mapped file this leans on
+//!   the file keeping its size: the engine never truncates one that is mapped, and says so to the host.
+//! - **R2, one claimant.** Spans are handed out by [`Tail::claim`], which takes `&mut`, from `next`
+//!   upwards; there is one `Tail` a region (`taken`). So no two claims overlap, and none reaches below
+//!   the `next` of an earlier time.
+//! - **R3, words are atomic.** A commit word that somebody else may be storing is only touched as an `AtomicU32`. It
+//!   is stored last, with `Release`; whoever loads it with `Acquire` and finds it committed sees the whole span.
+//! - **R4, frozen.** `frozen` is raised only across committed spans. No safe call writes between FLOOR and
+//!   `frozen`. Slices are lent only there, so what a slice covers never changes.
+//! - **R5, slots** are read and written as atomic words, by copy. No slice of them is ever lent.
+//! - **R6, lifetime.** A `Claim` points at its region without counting. A `Tail` owns a count, and when it is
+//!   dropped while a claim is open it leaks that count: the memory outlives every claim.
+//! - **R7, other processes.** A writer in another process keeps the same rules for the same file; bytes
+//!   that break them (a foreign writer, a failing device) are outside what any map can promise.
+
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::{fmt, io, ptr, slice};
+
+/// Bytes before the first span: the segment's header and slots.
+pub(crate) const FLOOR: usize = 4096;
+
+/// Set in a commit word while its span is claimed but not committed.
+pub(crate) const CLAIMED: u32 = 1 << 31;
+
+/// The bits of a commit word that hold the length of its span.
+pub(crate) const LENGTH: u32 = (1 << 24) - 1;
+
+/// Bytes a span of `length` bytes takes: the next span begins at a multiple of 8.
+pub(crate) const fn padded(length: usize) -> usize {
+    (length + 7) & !7
+}
+
+/// Where a region's bytes are.
+pub enum Memory {
+    /// A mapped file.
+    Mapped(memmap2::MmapRaw),
+    /// A simulated file.
+    Heap(Arc<Heap>, Arc<dyn HeapSync>),
+}
+
+/// Makes a range of a simulated file durable, as msync does for a mapped one.
+pub trait HeapSync: Send + Sync {
+    /// Makes `range` durable.
+    fn sync(&self, range: Range<usize>) -> io::Result<()>;
+}
+
+/// The bytes of a simulated file.
+pub struct Heap {
+    words: Box<[AtomicU64]>,
+    bytes: usize,
+}
+
+impl Heap {
+    /// `bytes` zero bytes.
+    pub fn new(bytes: usize) -> Heap {
+        Heap { words: (0..bytes.div_ceil(8)).map(|_| AtomicU64::new(0)).collect(), bytes }
+    }
+
+    /// How many bytes there are.
+    pub fn size(&self) -> usize {
+        self.bytes
+    }
+
+    /// Copies the bytes at `position` out. Words that are being stored at the same time come out old or new.
+    pub fn read(&self, buf: &mut [u8], position: usize) {
+        assert!(position <= self.bytes && buf.len() <= self.bytes - position, "read past the end");
+        for (index, byte) in buf.iter_mut().enumerate() {
+            let at = position + index;
+            *byte = self.words[at / 8].load(Ordering::Relaxed).to_ne_bytes()[at % 8];
+        }
+    }
+
+    /// Copies bytes in at `position`. As with a real file under a map, nobody may hold a slice of what is
+    /// overwritten; the engine overwrites only above the published end, and tests only files that are closed.
+    pub fn write(&self, bytes: &[u8], position: usize) {
+        assert!(position <= self.bytes && bytes.len() <= self.bytes - position, "write past the end");
+        for (index, byte) in bytes.iter().enumerate() {
+            let at = position + index;
+            let word = &self.words[at / 8];
+            let mut new = word.load(Ordering::Relaxed).to_ne_bytes();
+            new[at % 8] = *byte;
+            word.store(u64::from_ne_bytes(new), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Memory {
+    fn base(&self) -> *mut u8 {
+        match self {
+            Memory::Mapped(map) => map.as_mut_ptr(),
+            // The words are interior-mutable, so writing through a pointer made from `&` is allowed.
+            Memory::Heap(heap, _) => heap.words.as_ptr() as *mut u8,
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Memory::Mapped(map) => map.len(),
+            Memory::Heap(heap, _) => heap.bytes,
+        }
+    }
+}
+
+/// One segment's memory: see the module's rules.
+pub(crate) struct Region {
+    memory: Memory,
+    /// Kept beside `memory` so that the append path reads one cache line.
+    base: *mut u8,
+    capacity: usize,
+    frozen: AtomicUsize,
+    taken: AtomicBool,
+    read_only: bool,
+}
+
+// SAFETY: `base` points into `memory`, which is Send and Sync; what is shared is atomic (R3, R5) or frozen (R4).
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// A region whose spans are committed up to `frozen`. The caller keeps no other region of the
+    /// same bytes in this process.
+    pub(crate) fn new(memory: Memory, frozen: usize, read_only: bool) -> Arc<Region> {
+        let (base, capacity) = (memory.base(), memory.capacity());
+        assert!(base.addr().is_multiple_of(8), "a region is aligned to 8");
+        assert!(FLOOR <= frozen && frozen <= capacity && frozen.is_multiple_of(8), "frozen lies in the region");
+        Arc::new(Region {
+            memory,
+            base,
+            capacity,
+            frozen: AtomicUsize::new(frozen),
+            taken: AtomicBool::new(false),
+            read_only,
+        })
+    }
+
+    /// Bytes of memory, slots included.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn word(&self, position: usize) -> &AtomicU32 {
+        assert!(position.is_multiple_of(4) && position + 4 <= self.capacity, "a word lies in the region"); // R1
+        // SAFETY: R1 for bounds and alignment; R3: words others may store are only touched atomically.
+        unsafe { AtomicU32::from_ptr(self.base.add(position).cast()) }
+    }
+
+    fn slot_word(&self, position: usize) -> &AtomicU64 {
+        assert!(position.is_multiple_of(8) && position + 8 <= FLOOR, "a slot lies below the floor");
+        // SAFETY: R1 (capacity is at least FLOOR), R5.
+        unsafe { AtomicU64::from_ptr(self.base.add(position).cast()) }
+    }
+
+    /// Raises `frozen` across every span that is committed by now, and returns it: the published end. Costs one load
+    /// when nothing new is there. A word that cannot be right (zero, or a length past the capacity) ends the walk.
+    pub(crate) fn published(&self) -> usize {
+        self.publish_while(|_| true)
+    }
+
+    /// As [`published`](Region::published), but a span counts only when `valid(its bytes)`: for a reader in
+    /// another process, which has no writer of its own to trust.
+    pub(crate) fn publish_while(&self, mut valid: impl FnMut(&[u8]) -> bool) -> usize {
+        let start = self.frozen.load(Ordering::Acquire);
+        let mut end = start;
+        while let Some(length) = self.committed(end) {
+            // SAFETY: R1 by `committed`; R3: its word was loaded with Acquire and is committed, so the span is
+            // complete and, by R4, never written again.
+            if !valid(unsafe { slice::from_raw_parts(self.base.add(end), length) }) {
+                break;
+            }
+            end += padded(length);
+        }
+        if start < end {
+            self.frozen.fetch_max(end, Ordering::AcqRel);
+        }
+        end
+    }
+
+    /// The length of the committed span at `position`, if there is one.
+    fn committed(&self, position: usize) -> Option<usize> {
+        if self.capacity - position < 8 {
+            return None;
+        }
+        let word = u32::from_le(self.word(position).load(Ordering::Acquire));
+        let length = (word & LENGTH) as usize;
+        let fits = 8 <= length && padded(length) <= self.capacity - position;
+        (word & CLAIMED == 0 && fits).then_some(length)
+    }
+
+    /// Raises `frozen` to `end`, which somebody proved published by other means (a durable watermark).
+    /// Only for regions that nobody in this process appends to.
+    pub(crate) fn trust(&self, end: usize) {
+        assert!(self.read_only && end <= self.capacity && end.is_multiple_of(8));
+        self.frozen.fetch_max(end, Ordering::AcqRel);
+    }
+
+    /// Lends `range`, which must lie in what is published.
+    ///
+    /// # Panics
+    /// When it does not: a slice of bytes that may still change would be unsound.
+    pub(crate) fn lend(self: &Arc<Region>, range: Range<usize>) -> Lent {
+        assert!(FLOOR <= range.start && range.start <= range.end, "a lent range lies above the slots");
+        // R4. `published` never falls, though the hint behind it may.
+        assert!(range.end <= self.frozen.load(Ordering::Acquire) || range.end <= self.published());
+        Lent { region: Arc::clone(self), range }
+    }
+
+    /// Copies a slot out.
+    pub(crate) fn read_slot(&self, position: usize, buf: &mut [u8]) {
+        assert!(buf.len().is_multiple_of(8));
+        for (index, chunk) in buf.chunks_exact_mut(8).enumerate() {
+            let word = self.slot_word(position + index * 8).load(Ordering::Relaxed);
+            chunk.copy_from_slice(&word.to_ne_bytes());
+        }
+    }
+
+    /// Copies a slot in. A reader of the same slot may see part of it: slots carry checksums.
+    pub(crate) fn write_slot(&self, position: usize, bytes: &[u8]) {
+        assert!(bytes.len().is_multiple_of(8) && !self.read_only);
+        for (index, chunk) in bytes.chunks_exact(8).enumerate() {
+            let word = u64::from_ne_bytes(chunk.try_into().expect("8 bytes"));
+            self.slot_word(position + index * 8).store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes `range` durable; on error nothing is known of it, and asking again proves nothing.
+    pub(crate) fn sync(&self, range: Range<usize>) -> io::Result<()> {
+        assert!(range.start <= range.end && range.end <= self.capacity);
+        if range.is_empty() {
+            return Ok(());
+        }
+        match &self.memory {
+            Memory::Mapped(map) => map.flush_range(range.start, range.end - range.start),
+            Memory::Heap(_, hook) => hook.sync(range),
+        }
+    }
+
+    /// Dirties every page of `range` with the bytes it holds, so that the next sync writes them anew.
+    pub(crate) fn redirty(&self, range: Range<usize>) {
+        assert!(!self.read_only && range.end <= self.capacity);
+        let mut position = range.start & !4095;
+        while position < range.end {
+            // A read-modify-write that changes nothing is still a store to the page. It goes through an
+            // atomic, and no slice is lent yet: recovery calls this before anything is served.
+            self.word(position).fetch_or(0, Ordering::AcqRel);
+            position += 4096;
+        }
+    }
+
+    /// Asks for the pages of `range` ahead of use; an error says why they cannot be had (a full disk).
+    pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
+        let range = range.start..range.end.min(self.capacity);
+        match &self.memory {
+            #[cfg(target_os = "linux")]
+            Memory::Mapped(map) if !range.is_empty() => {
+                map.advise_range(memmap2::Advice::PopulateWrite, range.start, range.end - range.start)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that access will be scattered, so that a fault brings one page in and not its neighbours.
+    pub(crate) fn advise_random(&self) {
+        if let Memory::Mapped(map) = &self.memory {
+            // Advice only: a refusal changes nothing but speed.
+            let _ = map.advise(memmap2::Advice::Random);
+        }
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let frozen = self.frozen.load(Ordering::Relaxed);
+        write!(f, "Region({FLOOR}..{frozen} of {})", self.capacity)
+    }
+}
+
+/// A published range, with the memory it lies in kept alive.
+#[derive(Clone, Debug)]
+pub(crate) struct Lent {
+    region: Arc<Region>,
+    range: Range<usize>,
+}
+
+impl Lent {
+    /// Where the range lies in its region.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+}
+
+impl Deref for Lent {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let length = self.range.end - self.range.start;
+        // SAFETY: R1 and R4, checked when it was lent; the count in `region` keeps the memory.
+        unsafe { slice::from_raw_parts(self.region.base.add(self.range.start), length) }
+    }
+}
+
+/// The appending end of a region: hands out what has not been claimed yet.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    region: Arc<Region>,
+    next: usize,
+    limit: usize,
+}
+
+impl Tail {
+    /// The one tail of `region`, which claims from its published end up to `limit`.
+    ///
+    /// # Panics
+    /// When the region has had a tail already (R2), or is read-only.
+    pub(crate) fn new(region: Arc<Region>, limit: usize) -> Tail {
+        assert!(!region.read_only && limit <= region.capacity);
+        assert!(!region.taken.swap(true, Ordering::AcqRel), "a region has one tail"); // R2
+        let next = region.published();
+        Tail { region, next, limit }
+    }
+
+    /// The region appended to.
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        &self.region
+    }
+
+    /// Where the next claim will begin.
+    pub(crate) fn next(&self) -> usize {
+        self.next
+    }
+
+    /// Whether a span of `length` bytes still fits.
+    #[inline]
+    pub(crate) fn fits(&self, length: usize) -> bool {
+        padded(length) <= self.limit - self.next.min(self.limit)
+    }
+
+    /// Takes the next span; `word` holds its length and becomes its commit word. The span counts as claimed for
+    /// everyone, a later process included, from here on.
+    ///
+    /// # Panics
+    /// When it does not fit.
+    #[inline]
+    pub(crate) fn claim(&mut self, word: u32) -> Claim {
+        let length = (word & LENGTH) as usize;
+        assert!(8 <= length && word & CLAIMED == 0 && self.fits(length)); // R2
+        let start = self.next;
+        self.next += padded(length);
+        // R3. Relaxed: a reader that finds it learns only that it must wait.
+        self.region.word(start).store((word | CLAIMED).to_le(), Ordering::Relaxed);
+        Claim { region: Arc::as_ptr(&self.region), start, length, word }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        if self.region.published() < self.next {
+            std::mem::forget(Arc::clone(&self.region)); // R6
+        }
+    }
+}
+
+/// One span, ours to fill. Dropped uncommitted it stays claimed, and readers stop before it: callers hold
+/// it in a guard that voids it.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    region: *const Region,
+    start: usize,
+    length: usize,
+    word: u32,
+}
+
+// SAFETY: a claim is exclusive (R2) and its region outlives it (R6), on whichever thread.
+unsafe impl Send for Claim {}
+
+impl Claim {
+    /// Where the span begins in its region.
+    #[inline]
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Where the next span begins.
+    #[inline]
+    pub(crate) fn end(&self) -> usize {
+        self.start + padded(self.length)
+    }
+
+    /// Copies `bytes` to `at` bytes into the span, behind its commit word.
+    #[inline]
+    pub(crate) fn put(&mut self, at: usize, bytes: &[u8]) {
+        assert!(4 <= at && at <= self.length && bytes.len() <= self.length - at, "a claim is written within");
+        // SAFETY: R6 for the region, R1 for bounds; R2: nobody else writes here, and R4: nobody reads before commit.
+        unsafe {
+            let target = (*self.region).base.add(self.start + at);
+            ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+        }
+    }
+
+    /// Publishes the span under the word it was claimed with.
+    #[inline]
+    pub(crate) fn commit(self) {
+        let word = self.word;
+        self.commit_as(word);
+    }
+
+    /// Publishes the span under another word of the same length.
+    #[inline]
+    pub(crate) fn commit_as(self, word: u32) {
+        assert!(word & LENGTH == self.word & LENGTH && word & CLAIMED == 0);
+        // SAFETY: R6.
+        let region = unsafe { &*self.region };
+        region.word(self.start).store(word.to_le(), Ordering::Release); // R3
+        // When nobody before us is still writing, the published end moves over us at once; otherwise the next
+        // look moves it. Lost updates only leave it lower than it could be, and `published` walks on from there.
+        if region.frozen.load(Ordering::Acquire) == self.start {
+            region.frozen.store(self.end(), Ordering::Release); // R4
+        }
+    }
+}
