@@ -2,9 +2,10 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod cursor;
-pub(crate) mod footer;
+pub(crate) mod envelope;
 pub(crate) mod frame;
 pub(crate) mod header;
+pub(crate) mod index;
 
 /// A stretch of a stream's life between unclean opens.
 ///

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+pub(crate) mod guard;
 pub(crate) mod os;
 pub(crate) mod region;
 #[cfg(any(test, feature = "sim"))]
@@ -116,9 +117,10 @@ pub trait Clock: Send + Sync + Debug {
     fn boot(&self) -> u64;
     /// Names this boot: two readings of `boot` compare only under the same id. `None` where unknown.
     fn boot_id(&self) -> Option<u128>;
-    /// A cheap reading of `wall`, at most 4 ms behind it.
-    fn wall_coarse(&self) -> i64 {
-        self.wall()
+    /// Since any fixed point; cheap, at most 4 ms behind, never jumps. It may stand still while the machine is
+    /// suspended.
+    fn steady(&self) -> u64 {
+        self.boot()
     }
 }
 

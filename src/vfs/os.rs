@@ -207,7 +207,7 @@ mod os {
     pub(super) fn clock(id: Which) -> i64 {
         let id = match id {
             Which::Wall => ClockId::Realtime,
-            Which::WallCoarse => ClockId::RealtimeCoarse,
+            Which::Steady => ClockId::MonotonicCoarse,
             Which::Boot => ClockId::Boottime,
         };
         let time = clock_gettime(id);
@@ -243,8 +243,8 @@ mod os {
 
     pub(super) fn clock(id: Which) -> i64 {
         let id = match id {
-            Which::Wall | Which::WallCoarse => ClockId::Realtime,
-            Which::Boot => ClockId::Monotonic,
+            Which::Wall => ClockId::Realtime,
+            Which::Boot | Which::Steady => ClockId::Monotonic,
         };
         let time = clock_gettime(id);
         time.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as i64)
@@ -253,8 +253,8 @@ mod os {
 
 enum Which {
     Wall,
-    WallCoarse,
     Boot,
+    Steady,
 }
 
 /// The clocks of the machine.
@@ -278,7 +278,8 @@ impl Clock for OsClock {
         })
     }
 
-    fn wall_coarse(&self) -> i64 {
-        os::clock(Which::WallCoarse)
+    #[inline]
+    fn steady(&self) -> u64 {
+        os::clock(Which::Steady) as u64
     }
 }

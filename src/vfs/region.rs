@@ -126,6 +126,8 @@ pub(crate) struct Region {
     capacity: usize,
     frozen: AtomicUsize,
     taken: AtomicBool,
+    /// Position up to which pages were asked for ahead of use.
+    populated: AtomicUsize,
     read_only: bool,
 }
 
@@ -147,6 +149,7 @@ impl Region {
             capacity,
             frozen: AtomicUsize::new(frozen),
             taken: AtomicBool::new(false),
+            populated: AtomicUsize::new(0),
             read_only,
         })
     }
@@ -171,18 +174,18 @@ impl Region {
     /// Raises `frozen` across every span that is committed by now, and returns it: the published end. Costs one load
     /// when nothing new is there. A word that cannot be right (zero, or a length past the capacity) ends the walk.
     pub(crate) fn published(&self) -> usize {
-        self.publish_while(|_| true)
+        self.publish_while(|_, _| true)
     }
 
-    /// As [`published`](Region::published), but a span counts only when `valid(its bytes)`: for a reader in
-    /// another process, which has no writer of its own to trust.
-    pub(crate) fn publish_while(&self, mut valid: impl FnMut(&[u8]) -> bool) -> usize {
+    /// As [`published`](Region::published), but a span counts only when `valid(its bytes, its position)`: for a
+    /// reader in another process, which has no writer of its own to trust.
+    pub(crate) fn publish_while(&self, mut valid: impl FnMut(&[u8], usize) -> bool) -> usize {
         let start = self.frozen.load(Ordering::Acquire);
         let mut end = start;
         while let Some(length) = self.committed(end) {
             // SAFETY: R1 by `committed`; R3: its word was loaded with Acquire and is committed, so the span is
             // complete and, by R4, never written again.
-            if !valid(unsafe { slice::from_raw_parts(self.base.add(end), length) }) {
+            if !valid(unsafe { slice::from_raw_parts(self.base.add(end), length) }, end) {
                 break;
             }
             end += padded(length);
@@ -267,6 +270,7 @@ impl Region {
     /// Asks for the pages of `range` ahead of use; an error says why they cannot be had (a full disk).
     pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {
         let range = range.start..range.end.min(self.capacity);
+        self.populated.fetch_max(range.end, Ordering::Relaxed);
         match &self.memory {
             #[cfg(target_os = "linux")]
             Memory::Mapped(map) if !range.is_empty() => {
@@ -274,6 +278,11 @@ impl Region {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Position up to which pages were asked for.
+    pub(crate) fn populated(&self) -> usize {
+        self.populated.load(Ordering::Relaxed)
     }
 
     /// Says that access will be scattered, so that a fault brings one page in and not its neighbours.
@@ -401,6 +410,11 @@ impl Claim {
     #[inline]
     pub(crate) fn end(&self) -> usize {
         self.start + padded(self.length)
+    }
+
+    /// Bytes of the span.
+    pub(crate) fn length(&self) -> usize {
+        self.length
     }
 
     /// Copies `bytes` to `at` bytes into the span, behind its commit word.

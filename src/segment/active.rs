@@ -1,0 +1,259 @@
+//! The segment being written: its file made, its frames claimed, filled and published.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::format::frame::{self, Checked, HEADER, Header as FrameHeader, Kind, Place, Word};
+use crate::format::header::{self, Header};
+use crate::format::index;
+use crate::segment::Segment;
+use crate::vfs::region::{Claim, FLOOR, Region, Tail, padded};
+use crate::vfs::{Access, TEMPORARY, Vfs};
+use crate::{Error, Result, Timestamp};
+
+/// The smallest segment: what a stream of few records costs.
+pub(crate) const MIN_BYTES: u64 = 64 << 10;
+
+/// From this size on a segment's pages are touched ahead of the writer, and the next one is made ready.
+pub(crate) const BUSY_BYTES: u64 = 1 << 20;
+
+/// The size of the segment after one of `capacity` bytes that held `used`: doubled when it filled up, else what
+/// would have held it. At least as much as a frame of `length` bytes needs, at most `max` unless it needs more.
+pub(crate) fn next_capacity(capacity: u64, used: u64, length: usize, max: u64) -> u64 {
+    let full = capacity / 2 < used;
+    let wanted = if full { capacity * 2 } else { used.next_power_of_two() };
+    let wanted = wanted.clamp(MIN_BYTES, max.max(MIN_BYTES));
+    let mut needed = MIN_BYTES;
+    while needed - index::reserve(needed) < (FLOOR + padded(length)) as u64 {
+        needed *= 2;
+    }
+    wanted.max(needed)
+}
+
+/// A segment file with its space reserved, under a temporary name, not part of the log yet.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    vfs: Arc<dyn Vfs>,
+    path: PathBuf,
+    pub(crate) capacity: u64,
+    pub(crate) region: Arc<Region>,
+}
+
+impl Fresh {
+    /// Makes the file. Its size and blocks are durable when this returns.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`. Nothing is left behind.
+    pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, capacity: u64) -> Result<Fresh> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("{TEMPORARY}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = dir.join(name);
+        let file = vfs.open(&path, Access::CreateNew).map_err(|err| Error::io("create segment", &path, err))?;
+        let ready = (|| {
+            file.allocate(capacity)?;
+            file.sync()?;
+            file.map(capacity as usize, Access::Write)
+        })();
+        let memory = match ready {
+            Ok(memory) => memory,
+            Err(err) => {
+                let _ = vfs.remove_file(&path);
+                return Err(Error::io("reserve space for segment", &path, err));
+            }
+        };
+        let region = Region::new(memory, FLOOR, false);
+        if capacity < BUSY_BYTES {
+            region.advise_random();
+        }
+        // Where a reservation is none, a full disk shows here as an error, and not at a store as a signal.
+        let first = FLOOR..FLOOR + 1;
+        if let Err(err) = region.populate(0..first.end) {
+            let _ = vfs.remove_file(&path);
+            return Err(Error::io("reserve space for segment", &path, err));
+        }
+        Ok(Fresh { vfs: Arc::clone(vfs), path, capacity, region })
+    }
+
+    /// Makes the file the segment that `head` says, under its final name. The name and the header are durable only
+    /// once the directory and the first page are synced.
+    ///
+    /// # Errors
+    /// `Io`; the file is removed.
+    pub(crate) fn activate(self, dir: &Path, head: Header) -> Result<Active> {
+        assert!(head.capacity == self.capacity);
+        for at in header::HEADER_AT {
+            self.region.write_slot(at, &head.encode());
+        }
+        let segment = Arc::new(Segment::new(&self.vfs, dir, head.stream, head.base));
+        if let Err(err) = self.vfs.rename(&self.path, &segment.path) {
+            let _ = self.vfs.remove_file(&self.path);
+            return Err(Error::io("name segment", &segment.path, err));
+        }
+        segment.adopt(head, &self.region);
+        Ok(Active::new(segment, self.region, head))
+    }
+
+    /// Removes the file.
+    pub(crate) fn discard(self) {
+        // A name left behind is removed when the stream is opened next.
+        let _ = self.vfs.remove_file(&self.path);
+    }
+}
+
+/// The segment frames are appended to.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) segment: Arc<Segment>,
+    tail: Tail,
+    base: u64,
+    salt: u64,
+    pub(crate) capacity: u64,
+}
+
+impl Active {
+    fn new(segment: Arc<Segment>, region: Arc<Region>, head: Header) -> Active {
+        let limit = (head.capacity - index::reserve(head.capacity)).max(FLOOR as u64) as usize;
+        let tail = Tail::new(region, limit);
+        Active { segment, tail, base: head.base, salt: head.salt, capacity: head.capacity }
+    }
+
+    /// Goes on with a segment that ends at `end` and is not sealed.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`, `NoSpace` where the space above its end cannot be had.
+    pub(crate) fn resume(segment: Arc<Segment>, end: u64) -> Result<Active> {
+        let head = *segment.head()?;
+        let file = segment.open(Access::Write)?;
+        file.allocate(head.capacity).map_err(|err| Error::io("reserve space for segment", &segment.path, err))?;
+        let memory = file.map(head.capacity as usize, Access::Write);
+        let memory = memory.map_err(|err| Error::io("map segment", &segment.path, err))?;
+        let region = Region::new(memory, head.position(end) as usize, false);
+        if head.capacity < BUSY_BYTES {
+            region.advise_random();
+        }
+        segment.adopt(head, &region);
+        Ok(Active::new(segment, region, head))
+    }
+
+    pub(crate) fn region(&self) -> &Arc<Region> {
+        self.tail.region()
+    }
+
+    /// Offset of the next frame.
+    #[inline]
+    pub(crate) fn next(&self) -> u64 {
+        self.base + (self.tail.next() - FLOOR) as u64
+    }
+
+    /// Position of the next frame.
+    #[inline]
+    pub(crate) fn position(&self) -> usize {
+        self.tail.next()
+    }
+
+    /// Whether a frame of `length` bytes still fits.
+    #[inline]
+    pub(crate) fn fits(&self, length: usize) -> bool {
+        self.tail.fits(length)
+    }
+
+    /// Whether every claim was committed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.tail.next() <= self.tail.region().published()
+    }
+
+    /// Takes the place of the next frame. It fits.
+    #[inline]
+    pub(crate) fn claim(&mut self, word: Word, ingest: Timestamp, durable: u64) -> Open {
+        let offset = self.next();
+        Open {
+            claim: Some(self.tail.claim(word.0)),
+            place: Place { salt: self.salt, offset },
+            witness: frame::witness(offset, durable),
+            ingest,
+        }
+    }
+}
+
+/// A claimed frame. Dropped unfinished, as when its writer panics, it becomes void.
+#[derive(Debug)]
+pub(crate) struct Open {
+    claim: Option<Claim>,
+    place: Place,
+    witness: u32,
+    pub(crate) ingest: Timestamp,
+}
+
+impl Open {
+    #[inline]
+    pub(crate) fn offset(&self) -> u64 {
+        self.place.offset
+    }
+
+    #[inline]
+    pub(crate) fn end(&self) -> u64 {
+        let claim = self.claim.as_ref().expect("open");
+        self.place.offset + (claim.end() - claim.start()) as u64
+    }
+
+    /// Writes and publishes a record.
+    #[inline]
+    pub(crate) fn write_record(mut self, record: &Checked<'_>) {
+        let mut claim = self.claim.take().expect("open");
+        record.write(self.place, self.witness, self.ingest, |at, bytes| put(&mut claim, at, bytes));
+        claim.commit();
+    }
+
+    /// Writes and publishes the records of a batch; all of them or, if this process dies first, none.
+    pub(crate) fn write_batch<'a>(mut self, records: impl Iterator<Item = Checked<'a>>, length: usize) {
+        let claim = self.claim.as_mut().expect("open");
+        let mut start = HEADER;
+        for record in records {
+            let place = Place { offset: self.place.offset + start as u64, ..self.place };
+            let word = record.word();
+            let witness = self.witness.saturating_add((start / frame::ALIGN) as u32);
+            record.write(place, witness, self.ingest, |at, bytes| claim.put(start + at, bytes));
+            start += word.span();
+        }
+        assert!(start == length, "a batch fills its claim");
+        let header = FrameHeader { word: Word::new(Kind::Batch, length), witness: self.witness, ingest: self.ingest };
+        let bytes = header.encode(header.seal(self.place));
+        put(claim, 0, &bytes);
+        self.claim.take().expect("open").commit();
+    }
+
+    /// Writes and publishes an epoch frame.
+    pub(crate) fn write_epoch(mut self, epoch: crate::format::Epoch) {
+        let mut payload = [0; 16];
+        payload[..8].copy_from_slice(&epoch.number.to_le_bytes());
+        payload[8..].copy_from_slice(&epoch.id.to_le_bytes());
+        let header = FrameHeader {
+            word: Word::new(Kind::Epoch, frame::EPOCH_BYTES),
+            witness: self.witness,
+            ingest: self.ingest,
+        };
+        let mut seal = header.seal(self.place);
+        seal.update(&payload);
+        let mut claim = self.claim.take().expect("open");
+        put(&mut claim, 0, &header.encode(seal));
+        claim.put(HEADER, &payload);
+        claim.commit();
+    }
+}
+
+/// Copies a piece of a frame in, but for the commit word, which `commit` stores.
+#[inline]
+fn put(claim: &mut Claim, at: usize, bytes: &[u8]) {
+    if at == 0 { claim.put(4, &bytes[4..]) } else { claim.put(at, bytes) }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(mut claim) = self.claim.take() else { return };
+        let word = Word::new(Kind::Void, claim.length());
+        let header = FrameHeader { word, witness: self.witness, ingest: self.ingest };
+        put(&mut claim, 0, &header.encode(header.seal(self.place)));
+        claim.commit_as(word.0);
+    }
+}

@@ -1,0 +1,282 @@
+//! One segment file: found by name, read when first needed, mapped while somebody uses it.
+
+pub(crate) mod active;
+pub(crate) mod recover;
+pub(crate) mod seal;
+pub(crate) mod walk;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::Mutex;
+
+use crate::format::header::{self, BadHeader, Header, Seal, Watermark};
+use crate::format::index::Index;
+use crate::segment::walk::{Found, Frames};
+use crate::vfs::region::{FLOOR, Lent, Region};
+use crate::vfs::{Access, File, Vfs};
+use crate::{Error, ErrorKind, Result, StreamId};
+
+/// The name of the segment whose first frame has offset `base`.
+pub(crate) fn file_name(base: u64) -> String {
+    format!("{base:020}.seg")
+}
+
+/// The base offset that a segment's name says, if it is one.
+pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let canonical = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    canonical.then(|| digits.parse().ok()).flatten()
+}
+
+/// A segment of a stream. Only its name is known until something else is asked for.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    vfs: Arc<dyn Vfs>,
+    pub(crate) path: PathBuf,
+    pub(crate) stream: StreamId,
+    pub(crate) base: u64,
+    /// Offset where the frames end for good, `u64::MAX` while more may come.
+    end: AtomicU64,
+    head: OnceLock<Header>,
+    seal: OnceLock<Seal>,
+    /// The memory, while a reader or the writer holds it.
+    region: Mutex<Weak<Region>>,
+    /// The index as far as it was needed, while a reader holds it or the segment grows.
+    index: Mutex<Weak<Index>>,
+}
+
+impl Segment {
+    /// The segment called `file_name(base)` in `dir`. Nothing is opened.
+    pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, stream: StreamId, base: u64) -> Segment {
+        Segment {
+            vfs: Arc::clone(vfs),
+            path: dir.join(file_name(base)),
+            stream,
+            base,
+            end: AtomicU64::new(u64::MAX),
+            head: OnceLock::new(),
+            seal: OnceLock::new(),
+            region: Mutex::new(Weak::new()),
+            index: Mutex::new(Weak::new()),
+        }
+    }
+
+    /// Offset where the frames end, once that is known for good.
+    pub(crate) fn end(&self) -> Option<u64> {
+        match self.end.load(Ordering::Acquire) {
+            u64::MAX => None,
+            end => Some(end),
+        }
+    }
+
+    /// Says that no frame will come behind `end`.
+    pub(crate) fn set_end(&self, end: u64) {
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// Opens the file, which must be a regular one.
+    pub(crate) fn open(&self, access: Access) -> Result<Box<dyn File>> {
+        self.vfs.open(&self.path, access).map_err(|err| Error::io("open segment", &self.path, err))
+    }
+
+    /// Whether the file is there.
+    pub(crate) fn exists(&self) -> bool {
+        !matches!(self.vfs.open(&self.path, Access::Read), Err(err) if err.kind() == std::io::ErrorKind::NotFound)
+    }
+
+    /// Reads the first page.
+    pub(crate) fn read_page(&self, file: &dyn File) -> Result<Vec<u8>> {
+        let mut page = vec![0; header::PAGE];
+        let read = file.read_at(&mut page, 0).map_err(|err| Error::io("read header of segment", &self.path, err))?;
+        page.truncate(read);
+        Ok(page)
+    }
+
+    /// What the segment is, and its seal if it has one by now.
+    ///
+    /// # Errors
+    /// `Io`; `Corrupt` where neither copy of the header is sound or it is another's; `Unsupported` where it is
+    /// of a newer version.
+    pub(crate) fn head(&self) -> Result<&Header> {
+        if let Some(head) = self.head.get() {
+            return Ok(head);
+        }
+        let file = self.open(Access::Read)?;
+        let page = self.read_page(&*file)?;
+        let head = self.check_page(&page)?;
+        if let Some(seal) = Seal::decode(&page, &head) {
+            self.sealed(seal);
+        }
+        Ok(self.head.get_or_init(|| head))
+    }
+
+    /// The header of a first page, when it is this segment's.
+    pub(crate) fn check_page(&self, page: &[u8]) -> Result<Header> {
+        let path = self.path.display();
+        let head = Header::decode(page).map_err(|bad| match bad {
+            BadHeader::Damaged => {
+                Error::new(ErrorKind::Corrupt, format!("read header of segment {path}: both copies are damaged"))
+            }
+            BadHeader::Newer { version, incompat } => Error::new(
+                ErrorKind::Unsupported,
+                format!("read header of segment {path}: version {version}, features {incompat:#x} are newer than this engine"),
+            ),
+        })?;
+        if head.stream != self.stream || head.base != self.base {
+            let text = format!(
+                "read header of segment {path}: it is of stream {} at offset {}, not of {} at {}",
+                head.stream, head.base, self.stream, self.base
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        Ok(head)
+    }
+
+    /// The seal, if the segment has one.
+    pub(crate) fn seal(&self) -> Option<&Seal> {
+        // Reading the header reads the seal along; a damaged header is its reader's to report.
+        if self.seal.get().is_none() && self.head.get().is_none() {
+            let _ = self.head();
+        }
+        self.seal.get()
+    }
+
+    /// Takes note of the seal.
+    pub(crate) fn sealed(&self, seal: Seal) {
+        self.seal.get_or_init(|| seal);
+        self.set_end(seal.end);
+    }
+
+    /// Takes note of the header of a segment just made, and of the memory it is written through.
+    pub(crate) fn adopt(&self, head: Header, region: &Arc<Region>) {
+        self.head.get_or_init(|| head);
+        *self.region.lock() = Arc::downgrade(region);
+    }
+
+    /// The segment's memory, mapped now if nobody holds it.
+    ///
+    /// # Errors
+    /// As [`head`](Segment::head); a file that is shorter than it should be is mapped as far as it goes.
+    pub(crate) fn region(&self) -> Result<Arc<Region>> {
+        let head = *self.head()?;
+        let mut slot = self.region.lock();
+        if let Some(region) = slot.upgrade() {
+            return Ok(region);
+        }
+        let file = self.open(Access::Read)?;
+        // Mapping beyond the end of the file would turn a read into SIGBUS.
+        let size = file.size().map_err(|err| Error::io("read size of segment", &self.path, err))?;
+        let bytes = (size.min(head.capacity) & !7) as usize;
+        if bytes < FLOOR {
+            let text = format!("map segment {}: {size} bytes are no segment", self.path.display());
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        let memory = file.map(bytes, Access::Read).map_err(|err| Error::io("map segment", &self.path, err))?;
+        let frozen = self.end().map_or(FLOOR, |end| (head.position(end) as usize).min(bytes));
+        let region = Region::new(memory, frozen, true);
+        if bytes <= 1 << 20 {
+            region.advise_random();
+        }
+        *slot = Arc::downgrade(&region);
+        Ok(region)
+    }
+
+    /// Offset behind what `region`, the segment's memory, shows of it by now. `follow`: the writer is another
+    /// process, so only frames that validate count, and what its watermark proves.
+    pub(crate) fn published(&self, region: &Region, follow: bool) -> Result<u64> {
+        let head = self.head()?;
+        if let Some(end) = self.end() {
+            return Ok(end);
+        }
+        if !follow {
+            return Ok(head.offset(region.published() as u64));
+        }
+        if let Some(durable) = self.watermark(region)? {
+            region.trust((head.position(durable) as usize).min(region.capacity() & !7));
+        }
+        let position = region.publish_while(|bytes, position| {
+            let base = head.offset(position as u64);
+            Frames { bytes, base, salt: head.salt }.parse(base).is_ok()
+        });
+        Ok(head.offset(position as u64))
+    }
+
+    /// The offset up to which the writer last left word that the segment is durable.
+    pub(crate) fn watermark(&self, region: &Region) -> Result<Option<u64>> {
+        let mut page = vec![0; header::PAGE];
+        region.read_slot(0, &mut page);
+        Ok(Watermark::decode(&page, self.head()?).map(|mark| mark.durable))
+    }
+
+    /// Looks for a seal that another process wrote since.
+    pub(crate) fn look_for_seal(&self, region: &Region) -> Result<()> {
+        let mut page = vec![0; header::PAGE];
+        region.read_slot(0, &mut page);
+        if let Some(seal) = Seal::decode(&page, self.head()?) {
+            self.sealed(seal);
+        }
+        Ok(())
+    }
+
+    /// The frames from the base up to `end`, as far as the file holds them, lent.
+    pub(crate) fn lend(&self, region: &Arc<Region>, end: u64) -> Result<Lent> {
+        let head = self.head()?;
+        let position = (head.position(end) as usize).min(region.capacity());
+        Ok(region.lend(FLOOR..position))
+    }
+
+    /// Lent bytes as frames.
+    pub(crate) fn frames<'a>(&self, lent: &'a Lent) -> Result<Frames<'a>> {
+        Ok(Frames { bytes: lent, base: self.base, salt: self.head()?.salt })
+    }
+
+    /// The index up to `end` at least: the footer's where there is a sound one, else made by walking the frames that
+    /// are not in it yet.
+    pub(crate) fn index(&self, region: &Arc<Region>, end: u64) -> Result<Arc<Index>> {
+        let mut slot = self.index.lock();
+        let known = slot.upgrade();
+        if let Some(index) = &known
+            && end <= index.end
+        {
+            return Ok(Arc::clone(index));
+        }
+        let head = *self.head()?;
+        let stored = if known.is_none() { self.read_footer(&head)? } else { None };
+        let index = match stored {
+            Some(index) => index,
+            None => {
+                let start = known.map(|index| Index::clone(&index));
+                let mut index = start.unwrap_or_else(|| Index::new(self.base, head.previous_ingest));
+                let lent = self.lend(region, end)?;
+                extend(&mut index, self.frames(&lent)?);
+                index.end = end;
+                index
+            }
+        };
+        let index = Arc::new(index);
+        *slot = Arc::downgrade(&index);
+        Ok(index)
+    }
+
+    fn read_footer(&self, head: &Header) -> Result<Option<Index>> {
+        let Some(seal) = self.seal().filter(|seal| 0 < seal.footer_bytes && seal.footer_bytes <= head.capacity) else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; seal.footer_bytes as usize];
+        let file = self.open(Access::Read)?;
+        let read = file.read_at(&mut bytes, seal.footer);
+        let read = read.map_err(|err| Error::io("read footer of segment", &self.path, err))?;
+        Ok(Index::decode(&bytes[..read], head.salt).filter(|index| index.end == seal.end))
+    }
+}
+
+/// Takes the frames behind what `index` covers in.
+pub(crate) fn extend(index: &mut Index, frames: Frames<'_>) {
+    for found in frames.walk(index.end) {
+        if let Found::Frame(offset, frame) = found {
+            index.add(offset, &frame);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Sealing a segment: footer, seal, the rest of its space given back.
+
+use crate::format::header::{self, Header, Seal};
+use crate::format::index::Index;
+use crate::segment::{Segment, extend};
+use crate::vfs::Access;
+use crate::{Error, Result};
+
+/// Seals a segment that ends at `end`, all of it durable, no claim open. Each step leaves a file that a reader or
+/// recovery can use: until the seal is durable it is simply not sealed.
+///
+/// # Errors
+/// `Io`, `Corrupt`: the segment stays unsealed, its frames as they were.
+pub(crate) fn seal(segment: &Segment, end: u64) -> Result<()> {
+    let io = |doing: &'static str| move |err| Error::io(doing, &segment.path, err);
+    let head: Header = *segment.head()?;
+    let region = segment.region()?;
+    let mut index = Index::new(segment.base, head.previous_ingest);
+    let lent = segment.lend(&region, end)?;
+    extend(&mut index, segment.frames(&lent)?);
+    index.end = end;
+
+    let footer = index.encode(head.salt);
+    let position = head.position(end);
+    let fits = position + footer.len() as u64 <= head.capacity;
+    let seal = Seal {
+        end,
+        records: index.records,
+        last_ingest: index.last_ingest,
+        footer: if fits { position } else { 0 },
+        footer_bytes: if fits { footer.len() as u64 } else { 0 },
+    };
+    let file = segment.open(Access::Write)?;
+    if fits {
+        file.write_at(&footer, position).map_err(io("write footer of segment"))?;
+        file.sync().map_err(io("sync footer of segment"))?;
+    }
+    for at in header::SEAL_AT {
+        file.write_at(&seal.encode(head.salt), at as u64).map_err(io("write seal of segment"))?;
+    }
+    file.sync().map_err(io("sync seal of segment"))?;
+    // Nothing is mapped there that anybody reads, and the file's size stays.
+    let used = (position + seal.footer_bytes).next_multiple_of(4096);
+    if used < head.capacity {
+        file.punch(used..head.capacity).map_err(io("give back space of segment"))?;
+    }
+    segment.sealed(seal);
+    Ok(())
+}

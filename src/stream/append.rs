@@ -1,0 +1,236 @@
+//! Appending: claim under the writer's lock, write outside it, publish, and do what durability asks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::format::Epoch;
+use crate::format::frame::{self, Checked, HEADER, Kind, Word};
+use crate::record::Record;
+use crate::segment::active::Open;
+use crate::stream::{Core, Durability, State, Stream, Writer};
+use crate::{Cursor, Error, ErrorKind, Result, StreamId, Timestamp};
+
+/// Where appended records are. Making a cursor of it costs nothing until asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    stream: StreamId,
+    epoch: Epoch,
+    offset: u64,
+    end: u64,
+    ingest: Timestamp,
+    records: u32,
+}
+
+impl Appended {
+    /// The offset of the first record.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The offset behind the last record: what `append_if` takes to follow it.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The ingest time the engine gave them, all the same. Its resolution is that of the kernel's coarse clock, 1 to 4 ms.
+    pub fn ingest_time(&self) -> Timestamp {
+        self.ingest
+    }
+
+    /// How many records.
+    pub fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// The cursor immediately after the last of them.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { stream: self.stream, epoch: self.epoch, offset: self.end, ingest: self.ingest }
+    }
+}
+
+/// What the claim's lock said is to be done once the frame is published.
+#[derive(Clone, Copy)]
+struct After {
+    wake: bool,
+    dirty: bool,
+    thirsty: bool,
+}
+
+impl Stream {
+    /// Appends one record, with the stream's durability.
+    ///
+    /// With `Interval`, the default, it returns when readers see the record: no syscall, no allocation.
+    ///
+    /// # Errors
+    /// `TooLarge` and `Invalid` before anything is stored; `NoSpace` (nothing stored, works again by itself once there is
+    /// room); `Poisoned` after a failed sync; `Closed`, `StreamDeleted`, `ReadOnly`; `Io`.
+    ///
+    /// ```
+    /// # fn main() -> tailwater::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use tailwater::{Level, Record, Store, StreamName, StreamSpec};
+    /// # let store = Store::open(dir.path())?;
+    /// let stream = store.create_stream(StreamSpec::new(StreamName::new("web")?))?;
+    /// let appended = stream.append(&Record::new("GET / 200").level(Level::Info))?;
+    /// assert_eq!(appended.end(), stream.published()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn append(&self, record: &Record<'_>) -> Result<Appended> {
+        self.append_with(record, self.core.durability())
+    }
+
+    /// Appends one record with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`append`](Stream::append).
+    #[inline]
+    pub fn append_with(&self, record: &Record<'_>, durability: Durability) -> Result<Appended> {
+        self.core.append(record, durability, None)
+    }
+
+    /// Appends one record if the log still ends at `tail`, so that of several writers one wins.
+    ///
+    /// # Errors
+    /// `TailMoved`, with nothing stored, where it does not; else as [`append`](Stream::append).
+    pub fn append_if(&self, record: &Record<'_>, tail: u64) -> Result<Appended> {
+        self.core.append(record, self.core.durability(), Some(tail))
+    }
+
+    /// Appends up to [`MAX_BATCH_RECORDS`](crate::MAX_BATCH_RECORDS) records of at most [`MAX_BATCH`](crate::MAX_BATCH)
+    /// bytes together, all or nothing, also across a crash. No other record comes between them, and they share one ingest time.
+    ///
+    /// # Errors
+    /// As [`append`](Stream::append); `Invalid` for an empty batch.
+    pub fn append_batch(&self, records: &[Record<'_>]) -> Result<Appended> {
+        self.append_batch_with(records, self.core.durability())
+    }
+
+    /// Appends a batch with a durability of its own.
+    ///
+    /// # Errors
+    /// As [`append_batch`](Stream::append_batch).
+    pub fn append_batch_with(&self, records: &[Record<'_>], durability: Durability) -> Result<Appended> {
+        self.core.append_batch(records, durability)
+    }
+}
+
+impl Core {
+    #[inline]
+    fn durability(&self) -> Durability {
+        self.policy.durability()
+    }
+
+    #[inline]
+    fn append(self: &Arc<Core>, record: &Record<'_>, durability: Durability, tail: Option<u64>) -> Result<Appended> {
+        let checked = Checked::new(record)?;
+        let (open, epoch, after) = self.claim(checked.word(), 1, durability, tail)?;
+        let appended = self.appended(&open, epoch, open.offset(), 1);
+        open.write_record(&checked);
+        self.published_one(after, durability, appended.end)?;
+        Ok(appended)
+    }
+
+    fn append_batch(self: &Arc<Core>, records: &[Record<'_>], durability: Durability) -> Result<Appended> {
+        if let [record] = records {
+            return self.append(record, durability, None);
+        }
+        if records.is_empty() {
+            return Err(Error::invalid("records", "an empty batch"));
+        }
+        if frame::MAX_BATCH_RECORDS < records.len() {
+            return Err(frame::too_large("append a batch: records", frame::MAX_BATCH_RECORDS, records.len()));
+        }
+        let (mut payload, mut length) = (0, HEADER);
+        for record in records {
+            let checked = Checked::new(record)?;
+            payload += checked.payload();
+            length += checked.word().span();
+        }
+        if frame::MAX_BATCH < payload {
+            return Err(frame::too_large("append a batch: bytes of bodies and metadata", frame::MAX_BATCH, payload));
+        }
+        let count = records.len() as u32;
+        let (open, epoch, after) = self.claim(Word::new(Kind::Batch, length), count, durability, None)?;
+        let appended = self.appended(&open, epoch, open.offset() + HEADER as u64, count);
+        let checked = records.iter().map(|record| Checked::new(record).expect("checked above"));
+        open.write_batch(checked, length);
+        self.published_one(after, durability, appended.end)?;
+        Ok(appended)
+    }
+
+    #[inline]
+    fn appended(&self, open: &Open, epoch: Epoch, offset: u64, records: u32) -> Appended {
+        Appended { stream: self.id, epoch, offset, end: open.end(), ingest: open.ingest, records }
+    }
+
+    /// Takes the next place in the log. The one lock of the append path; nothing waits for the disk under it.
+    #[inline]
+    fn claim(
+        self: &Arc<Core>,
+        word: Word,
+        records: u32,
+        durability: Durability,
+        tail: Option<u64>,
+    ) -> Result<(Open, Epoch, After)> {
+        loop {
+            let mut writer = self.writer.lock();
+            if let Some(tail) = tail {
+                check_tail(&writer, tail)?;
+            }
+            let Writer { state, active, last_ingest, thirsty_at, .. } = &mut *writer;
+            if let (State::Open, Some(active)) = (*state, active)
+                && active.fits(word.length())
+            {
+                // Under the lock, so that times follow offsets, and that whoever takes this lock after reading
+                // the clock finds no claim of an earlier time still to come.
+                let ingest = self.env.clock.now().max(*last_ingest);
+                *last_ingest = ingest;
+                let open = active.claim(word, ingest, self.durable.load(Ordering::Relaxed));
+                let thirsty = *thirsty_at <= active.position();
+                if thirsty {
+                    *thirsty_at = usize::MAX;
+                }
+                let dirty = !writer.dirty && durability != Durability::Buffered;
+                writer.dirty |= dirty;
+                writer.busy = true;
+                writer.records += u64::from(records);
+                let wake = std::mem::take(&mut writer.wanted);
+                return Ok((open, writer.epoch, After { wake, dirty, thirsty }));
+            }
+            drop(writer);
+            self.roll(word.length())?;
+        }
+    }
+
+    #[inline]
+    fn published_one(self: &Arc<Core>, after: After, durability: Durability, end: u64) -> Result<()> {
+        if after.wake | after.dirty | after.thirsty {
+            self.follow_up(after);
+        }
+        if durability == Durability::Sync { self.sync_to(end) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn follow_up(self: &Arc<Core>, after: After) {
+        if after.wake {
+            self.signal.raise();
+        }
+        if after.dirty {
+            self.env.dirty.push(self);
+        }
+        if after.thirsty {
+            self.env.thirsty.push(self);
+        }
+    }
+}
+
+fn check_tail(writer: &Writer, tail: u64) -> Result<()> {
+    let next = writer.next();
+    if next == tail {
+        return Ok(());
+    }
+    let kind = ErrorKind::TailMoved { tail: next };
+    Err(Error::new(kind, format!("append if the tail is at {tail}: it is at {next}")))
+}

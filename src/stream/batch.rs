@@ -1,0 +1,184 @@
+//! Records read together: a lent stretch of a segment, decoded as it is looked at.
+
+use std::fmt;
+
+use crate::format::Epoch;
+use crate::format::frame::{self, Attributes, Fields, Header, Kind, Place};
+use crate::record::Level;
+use crate::vfs::region::Lent;
+use crate::{Cursor, StreamId, Timestamp};
+
+/// How much one read may return. The record that reaches a limit is still returned.
+///
+/// A read never spans segments or gaps, so it may return less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Records.
+    pub records: usize,
+    /// Bytes of log, headers included.
+    pub bytes: usize,
+}
+
+impl Default for Limit {
+    /// 4,096 records, 256 KiB: what is verified is still in the cache when it is looked at.
+    fn default() -> Limit {
+        Limit { records: 4096, bytes: 256 << 10 }
+    }
+}
+
+impl Limit {
+    /// At most `records` records.
+    pub fn records(records: usize) -> Limit {
+        Limit { records, ..Limit::default() }
+    }
+}
+
+/// Records read together, verified. It keeps the memory it lies in, so it stays valid whatever happens to the
+/// stream: also when its records expire or its file is removed.
+#[derive(Clone)]
+pub struct Batch {
+    pub(crate) lent: Lent,
+    pub(crate) stream: StreamId,
+    pub(crate) epoch: Epoch,
+    pub(crate) salt: u64,
+    /// Offset of the first lent byte.
+    pub(crate) offset: u64,
+    pub(crate) records: usize,
+    pub(crate) cursor: Cursor,
+}
+
+impl Batch {
+    /// How many records there are; at least one.
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// Whether there is none, which never happens.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// The cursor after the last record.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// The records, oldest first.
+    pub fn iter(&self) -> Records<'_> {
+        Records { batch: self, at: 0 }
+    }
+}
+
+impl<'a> IntoIterator for &'a Batch {
+    type Item = RecordRef<'a>;
+    type IntoIter = Records<'a>;
+
+    fn into_iter(self) -> Records<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.cursor.offset;
+        write!(f, "Batch({} records, offsets {}..{end} of {})", self.records, self.offset, self.stream)
+    }
+}
+
+/// The records of a [`Batch`].
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    batch: &'a Batch,
+    at: usize,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = RecordRef<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RecordRef<'a>> {
+        let bytes: &'a [u8] = &self.batch.lent;
+        while self.at < bytes.len() {
+            let offset = self.batch.offset + self.at as u64;
+            let rest = &bytes[self.at..];
+            let place = Place { salt: self.batch.salt, offset };
+            let header = Header::decode(rest, place).expect("a batch holds frames that were verified");
+            self.at += header.word.step();
+            if header.word.kind() == Some(Kind::Record) {
+                let fields = frame::split(header.word, &rest[frame::HEADER..header.word.length()]);
+                return Some(RecordRef { batch: self.batch, offset, header, fields });
+            }
+        }
+        None
+    }
+}
+
+/// One record, read in place.
+#[derive(Clone, Copy)]
+pub struct RecordRef<'a> {
+    batch: &'a Batch,
+    offset: u64,
+    header: Header,
+    fields: Fields<'a>,
+}
+
+impl<'a> RecordRef<'a> {
+    /// Where it is in the stream.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The offset behind it.
+    pub fn end(&self) -> u64 {
+        self.offset + self.header.word.span() as u64
+    }
+
+    /// When the engine took it in.
+    pub fn ingest_time(&self) -> Timestamp {
+        self.header.ingest
+    }
+
+    /// When its source says it happened.
+    pub fn event_time(&self) -> Option<Timestamp> {
+        self.fields.meta.and_then(|meta| meta.event_time)
+    }
+
+    /// Its level.
+    pub fn level(&self) -> Option<Level> {
+        self.fields.level
+    }
+
+    /// Its service.
+    pub fn service(&self) -> Option<&'a str> {
+        self.fields.meta.and_then(|meta| meta.service)
+    }
+
+    /// Its attributes, in the order they were given.
+    pub fn attributes(&self) -> Attributes<'a> {
+        self.fields.meta.map(|meta| meta.attributes()).unwrap_or_default()
+    }
+
+    /// Its bytes.
+    #[inline]
+    pub fn body(&self) -> &'a [u8] {
+        self.fields.body
+    }
+
+    /// The cursor immediately after it.
+    pub fn cursor(&self) -> Cursor {
+        let Batch { stream, epoch, .. } = *self.batch;
+        Cursor { stream, epoch, offset: self.end(), ingest: self.header.ingest }
+    }
+}
+
+impl fmt::Debug for RecordRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecordRef")
+            .field("offset", &self.offset)
+            .field("ingest_time", &self.ingest_time())
+            .field("level", &self.level())
+            .field("service", &self.service())
+            .field("body", &self.body().escape_ascii().to_string())
+            .finish()
+    }
+}

@@ -1,0 +1,354 @@
+//! A stream: what is in memory of it, and the handle the host holds.
+//!
+//! Which file decides what: `append` claims and publishes, `roll` changes the active segment, `sync` makes
+//! durable and seals, `retain` removes, `open` recovers, `seek` finds positions, `reader` and `tail` read.
+
+mod append;
+mod batch;
+mod checkpoint;
+pub(crate) mod env;
+mod follow;
+pub(crate) mod open;
+mod reader;
+pub(crate) mod retention;
+pub(crate) mod retain;
+mod roll;
+mod seek;
+mod signal;
+mod stats;
+mod sync;
+mod tail;
+pub(crate) mod verify;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+
+use crate::format::Epoch;
+use crate::segment::Segment;
+use crate::segment::active::{Active, Fresh};
+use crate::{Cursor, Error, ErrorKind, Result, StreamId, Timestamp};
+
+pub use append::Appended;
+pub use batch::{Batch, Limit, RecordRef, Records};
+pub use open::Recovery;
+pub use reader::{Gap, GapReason, Reader, Step};
+pub use seek::Start;
+pub use stats::StreamStats;
+pub use tail::{Steps, Tail};
+pub use verify::{Damage, VerifyReport};
+
+use checkpoint::CheckpointFile;
+use env::Env;
+use signal::Signal;
+
+/// When an append returns, and so what survives what.
+///
+/// | event       | `Buffered`                               | `Interval`                                 | `Sync`                |
+/// |-------------|------------------------------------------|--------------------------------------------|-----------------------|
+/// | returns     | published                                | published                                  | durable               |
+/// | `kill -9`   | every returned append survives           | the same                                   | the same              |
+/// | power loss  | a gapless prefix, at least to the last sync | a prefix; at most the interval and one sync are lost | every returned append |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Published; made durable when the host asks, a segment ends, the stream idles or the store closes.
+    Buffered,
+    /// Published; made durable within the store's sync interval.
+    #[default]
+    Interval,
+    /// Durable. Appends from many threads share one sync.
+    Sync,
+}
+
+impl Durability {
+    /// Every durability, weakest first.
+    pub const ALL: [Durability; 3] = [Durability::Buffered, Durability::Interval, Durability::Sync];
+
+    /// Its name, in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Durability::Buffered => "buffered",
+            Durability::Interval => "interval",
+            Durability::Sync => "sync",
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Durability {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Durability> {
+        let found = Durability::ALL.into_iter().find(|durability| durability.as_str() == text);
+        found.ok_or_else(|| Error::invalid("durability", format!("{text:?} is none of buffered, interval, sync")))
+    }
+}
+
+/// What the catalogue says a stream keeps, as the stream applies it. Changes act at the next read or tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Policy {
+    pub(crate) ttl: Duration,
+    /// What was ingested before this has expired once and stays so.
+    pub(crate) expired_before: Timestamp,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) durability: Durability,
+}
+
+/// A stream in memory.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) env: Arc<Env>,
+    pub(crate) id: StreamId,
+    pub(crate) dir: PathBuf,
+    policy: PolicyCell,
+    pub(crate) recovery: Recovery,
+    /// Guards the end of the log: who may claim what.
+    writer: Mutex<Writer>,
+    /// Guards changes of the active segment; holds the next one if it was made ready.
+    rolling: Mutex<Option<Fresh>>,
+    /// The segments, oldest first: a snapshot, replaced whole.
+    segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    /// Guards the segments that are not sealed, oldest first, the active one included.
+    unsealed: Mutex<VecDeque<Unsealed>>,
+    /// Guards who leads the sync that others wait for.
+    syncing: Mutex<Syncing>,
+    synced: Condvar,
+    checkpoint: Mutex<CheckpointFile>,
+    /// What the file `meta` says or will say.
+    meta: Mutex<Vec<u8>>,
+    /// Offset up to which the log is durable.
+    durable: AtomicU64,
+    /// Offset before which retention removed everything.
+    log_start: AtomicU64,
+    deleted: AtomicBool,
+    /// Told when something was published, made durable or closed, by whom it concerns.
+    signal: Signal,
+    readers: AtomicUsize,
+    /// Store time, in nanoseconds, at which retention has to look at the stream again.
+    pub(crate) due: AtomicI64,
+}
+
+/// The end of the log.
+#[derive(Debug)]
+struct Writer {
+    state: State,
+    /// What frames go to; `None` while nothing is being written.
+    active: Option<Active>,
+    /// The end while `active` is `None`.
+    end: u64,
+    last_ingest: Timestamp,
+    /// The epoch in force at the end, and the offset it began at.
+    epoch: Epoch,
+    epoch_start: u64,
+    /// Records in the segments that are not sealed.
+    records: u64,
+    /// Somebody waits for the next record.
+    wanted: bool,
+    /// The stream stands in the queue of what is to be synced.
+    dirty: bool,
+    /// Position in the active segment from which on more pages should be made ready.
+    thirsty_at: usize,
+    /// Position up to which they were.
+    ready_to: usize,
+    /// Whether anything was appended since the last tick.
+    busy: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Poisoned,
+    ReadOnly,
+}
+
+impl Writer {
+    /// Offset of the next frame.
+    fn next(&self) -> u64 {
+        self.active.as_ref().map_or(self.end, Active::next)
+    }
+}
+
+/// A segment whose frames are not all durable, or that has no seal.
+#[derive(Debug)]
+struct Unsealed {
+    segment: Arc<Segment>,
+    /// Held until the seal, so that what fails to be written back is heard of.
+    region: Arc<crate::vfs::region::Region>,
+    /// The tail that wrote it, once another segment took over: its claims may still be open.
+    rolled: Option<Active>,
+    /// Its name and header are durable.
+    named: bool,
+    watermarks: u64,
+}
+
+#[derive(Debug, Default)]
+struct Syncing {
+    led: bool,
+}
+
+#[derive(Debug)]
+struct PolicyCell {
+    ttl_nanos: AtomicI64,
+    expired_before: AtomicI64,
+    max_bytes: AtomicU64,
+    durability: AtomicU8,
+}
+
+impl PolicyCell {
+    #[inline]
+    fn durability(&self) -> Durability {
+        Durability::ALL[usize::from(self.durability.load(Ordering::Relaxed))]
+    }
+
+    fn new(policy: Policy) -> PolicyCell {
+        let cell = PolicyCell {
+            ttl_nanos: AtomicI64::new(0),
+            expired_before: AtomicI64::new(0),
+            max_bytes: AtomicU64::new(0),
+            durability: AtomicU8::new(0),
+        };
+        cell.set(policy);
+        cell
+    }
+
+    fn set(&self, policy: Policy) {
+        // The mark first: whoever sees the new TTL sees at least what had expired under the old one.
+        self.expired_before.fetch_max(policy.expired_before.as_nanos(), Ordering::AcqRel);
+        self.ttl_nanos.store(i64::try_from(policy.ttl.as_nanos()).unwrap_or(i64::MAX), Ordering::Release);
+        self.max_bytes.store(policy.max_bytes.unwrap_or(u64::MAX), Ordering::Release);
+        self.durability.store(policy.durability as u8, Ordering::Release);
+    }
+}
+
+impl Core {
+    /// Applies a changed policy.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        self.policy.set(policy);
+        self.due.store(i64::MIN, Ordering::Relaxed);
+        self.signal.raise();
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        Duration::from_nanos(self.policy.ttl_nanos.load(Ordering::Acquire) as u64)
+    }
+
+    pub(crate) fn max_bytes(&self) -> Option<u64> {
+        Some(self.policy.max_bytes.load(Ordering::Acquire)).filter(|bytes| *bytes < u64::MAX)
+    }
+
+    /// Records ingested before this are expired.
+    pub(crate) fn cutoff(&self) -> Timestamp {
+        let ttl = self.policy.ttl_nanos.load(Ordering::Acquire);
+        let marked = self.policy.expired_before.load(Ordering::Acquire);
+        Timestamp::from_nanos(self.env.clock.now().as_nanos().saturating_sub(ttl).max(marked))
+    }
+
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        Arc::clone(&self.segments.read())
+    }
+
+    /// Offset before which retention removed everything.
+    pub(crate) fn log_start(&self) -> u64 {
+        self.log_start.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Refuses when the store is closed or the stream deleted.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.env.check_open()?;
+        if self.deleted.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::StreamDeleted, format!("use stream {}: it was deleted", self.id)));
+        }
+        Ok(())
+    }
+
+    /// Refuses everything from now on; readers get `StreamDeleted`.
+    pub(crate) fn mark_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
+        self.writer.lock().state = State::ReadOnly;
+        self.signal.raise();
+    }
+
+    pub(crate) fn wake_all(&self) {
+        self.signal.raise();
+    }
+
+    /// The published end.
+    pub(crate) fn published(&self) -> Result<u64> {
+        if self.env.read_only {
+            return self.follow_end();
+        }
+        let segment = {
+            let writer = self.writer.lock();
+            match &writer.active {
+                Some(active) => Arc::clone(&active.segment),
+                None => return Ok(writer.end),
+            }
+        };
+        let region = segment.region()?;
+        segment.published(&region, false)
+    }
+
+    fn cursor_at(&self, epoch: Epoch, offset: u64, ingest: Timestamp) -> Cursor {
+        Cursor { stream: self.id, epoch, offset, ingest }
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.writer.lock().state == State::Poisoned
+    }
+}
+
+/// A handle to one stream of a store. Clones share it.
+#[derive(Clone)]
+pub struct Stream {
+    pub(crate) core: Arc<Core>,
+}
+
+impl Stream {
+    /// The stream's id.
+    pub fn id(&self) -> StreamId {
+        self.core.id
+    }
+
+    /// The published end: the offset the next record will have or pass.
+    ///
+    /// # Errors
+    /// `Closed`, `StreamDeleted`; `Io` in a read-only store.
+    pub fn published(&self) -> Result<u64> {
+        self.core.check()?;
+        self.core.published()
+    }
+
+    /// The offset up to which everything is on stable storage. In a read-only store it is what the writer last
+    /// left word of.
+    pub fn durable(&self) -> u64 {
+        self.core.durable()
+    }
+
+    /// What opening the stream found and did.
+    pub fn recovery(&self) -> &Recovery {
+        &self.core.recovery
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream({})", self.core.id)
+    }
+}

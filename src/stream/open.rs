@@ -1,0 +1,485 @@
+//! Opening a stream: what its files say, and recovery where they were not closed.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use std::{fmt, io};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::format::Epoch;
+use crate::format::checkpoint::{self, Checkpoint};
+use crate::format::frame::{self, Kind, Place, Word};
+use crate::format::header::{PAGE, Watermark};
+use crate::format::index::MAX_EPOCHS;
+use crate::segment::recover::{Decision, Scan, decide, scan};
+use crate::segment::walk::Frames;
+use crate::segment::{Segment, parse_file_name};
+use crate::stream::checkpoint::{CheckpointFile, NAME};
+use crate::stream::env::Env;
+use crate::stream::roll::random;
+use crate::stream::signal::Signal;
+use crate::stream::{Core, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
+use crate::vfs::region::{FLOOR, Region};
+use crate::vfs::{self, Access, EntryKind, TEMPORARY};
+use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
+
+/// The directory of files that were set aside.
+pub(crate) const QUARANTINE: &str = "quarantine";
+
+/// What opening a stream found and did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The stream was closed properly, or has never been written to: there was nothing to do.
+    pub clean: bool,
+    /// Bytes of an unfinished write at the end that were cut off. Nothing acknowledged as durable is among them.
+    pub torn_bytes: u64,
+    /// Appends that a killed process did not finish; they were never acknowledged.
+    pub unfinished: usize,
+    /// Ranges of offsets that were durable once and cannot be read. Readers get a gap there.
+    pub corrupt: Vec<Range<u64>>,
+    /// Files moved to the stream's `quarantine` directory.
+    pub set_aside: Vec<PathBuf>,
+    /// The epoch's number from here on.
+    pub epoch: u64,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.clean {
+            return f.write_str("closed properly");
+        }
+        let corrupt: u64 = self.corrupt.iter().map(|range| range.end - range.start).sum();
+        write!(
+            f,
+            "not closed properly: {} torn bytes cut, {} unfinished appends dropped, {corrupt} bytes corrupt, {} files set aside",
+            self.torn_bytes,
+            self.unfinished,
+            self.set_aside.len()
+        )
+    }
+}
+
+/// What is needed to open a stream.
+pub(crate) struct Opening {
+    pub(crate) id: StreamId,
+    pub(crate) dir: PathBuf,
+    pub(crate) policy: Policy,
+    pub(crate) meta: Vec<u8>,
+}
+
+/// What a stream's directory says, before anything is decided.
+struct Found {
+    segments: Vec<Arc<Segment>>,
+    checkpoint: Option<Checkpoint>,
+    has_checkpoint: bool,
+    log_start: u64,
+}
+
+/// The log's end, once it is known.
+struct End {
+    offset: u64,
+    durable: u64,
+    last_ingest: Timestamp,
+    epoch: Epoch,
+    epoch_start: u64,
+    records: u64,
+}
+
+impl Core {
+    /// Opens a stream and recovers it where it was not closed.
+    ///
+    /// # Errors
+    /// `Io`, `Unsupported`. A damaged stream opens; what is damaged is reported, and read as a gap.
+    pub(crate) fn open(env: &Arc<Env>, opening: Opening) -> Result<Arc<Core>> {
+        let found = find(env, &opening)?;
+        if env.read_only {
+            return Ok(build_follower(env, opening, found));
+        }
+        match clean_end(&found, opening.id.as_uuid().as_u64_pair().1)? {
+            Some(end) => {
+                let recovery = Recovery { clean: true, epoch: end.epoch.number, ..Recovery::default() };
+                Ok(build(env, opening, found, end, recovery, VecDeque::new()))
+            }
+            None => recover(env, opening, found),
+        }
+    }
+
+    /// Begins a new epoch, durably.
+    fn raise_epoch(self: &Arc<Core>) -> Result<()> {
+        let old = self.writer.lock().epoch;
+        let epoch = Epoch { number: old.number + 1, id: random() };
+        let (boot, durable) = (self.env.clock.boot_id(), self.durable());
+        self.mark_unclean()?;
+        self.checkpoint.lock().write(|now| {
+            now.clean = false;
+            now.boot = boot;
+            now.epoch = epoch;
+            now.epoch_start = durable;
+            now.end = durable;
+        })?;
+        self.roll(frame::EPOCH_BYTES)?;
+        let end = {
+            let mut writer = self.writer.lock();
+            let ingest = self.env.clock.now().max(writer.last_ingest);
+            let active = writer.active.as_mut().expect("roll installs a segment");
+            let open = active.claim(Word::new(Kind::Epoch, frame::EPOCH_BYTES), ingest, durable);
+            writer.epoch = epoch;
+            writer.epoch_start = open.offset();
+            writer.last_ingest = ingest;
+            let end = open.end();
+            open.write_epoch(epoch);
+            end
+        };
+        self.sync_to(end)
+    }
+}
+
+fn find(env: &Env, opening: &Opening) -> Result<Found> {
+    let dir = &opening.dir;
+    let entries = match env.vfs.list(dir) {
+        Ok(entries) => entries,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(err) => return Err(Error::io("list directory of stream", dir, err)),
+    };
+    let mut bases = Vec::new();
+    let mut has_checkpoint = false;
+    for entry in &entries {
+        if entry.name.starts_with(TEMPORARY) && !env.read_only {
+            let path = dir.join(&entry.name);
+            env.vfs.remove_file(&path).map_err(|err| Error::io("remove unfinished file", &path, err))?;
+        }
+        has_checkpoint |= entry.name == NAME;
+        // What is called like a segment and is no regular file is left where it is; `verify` reports it.
+        if let (Some(base), EntryKind::File) = (parse_file_name(&entry.name), entry.kind) {
+            bases.push(base);
+        }
+    }
+    bases.sort_unstable();
+    let checkpoint = if has_checkpoint { read_checkpoint(env, dir, opening.id)? } else { None };
+    let mut segments: Vec<Arc<Segment>> =
+        bases.iter().map(|base| Arc::new(Segment::new(&env.vfs, dir, opening.id, *base))).collect();
+    for pair in segments.windows(2) {
+        pair[0].set_end(pair[1].base);
+    }
+    let first = segments.first().map_or(0, |segment| segment.base);
+    let log_start = checkpoint.map_or(first, |checkpoint| checkpoint.log_start);
+    // Retention that was interrupted is finished: what lies before the log's start is gone by its own word.
+    let mut gone = segments.windows(2).take_while(|pair| pair[1].base <= log_start).count();
+    if gone + 1 == segments.len() && segments[gone].seal().is_some_and(|seal| seal.end <= log_start) {
+        gone += 1;
+    }
+    for segment in segments.drain(..gone) {
+        if !env.read_only {
+            let removed = env.vfs.remove_file(&segment.path);
+            removed.map_err(|err| Error::io("remove segment", &segment.path, err))?;
+        }
+    }
+    Ok(Found { segments, checkpoint, has_checkpoint, log_start })
+}
+
+pub(crate) fn read_checkpoint(env: &Env, dir: &Path, id: StreamId) -> Result<Option<Checkpoint>> {
+    let path = dir.join(NAME);
+    match vfs::read_all(&*env.vfs, &path, checkpoint::BYTES) {
+        Ok(bytes) => Ok(Checkpoint::decode(&bytes, id)),
+        Err(err) if matches!(err.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Ok(None),
+        Err(err) if env.read_only && err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(Error::io("read checkpoint", &path, err)),
+    }
+}
+
+/// The end of a log that was closed properly and not touched since; `None` sends it to recovery.
+fn clean_end(found: &Found, id: u64) -> Result<Option<End>> {
+    let Some(checkpoint) = found.checkpoint else {
+        // A stream that has had no record yet has no files either.
+        let fresh = found.segments.is_empty() && !found.has_checkpoint;
+        return Ok(fresh.then(|| End {
+            offset: 0,
+            durable: 0,
+            last_ingest: Timestamp::MIN,
+            // Not drawn, so that a cursor made before the first record holds after a restart.
+            epoch: Epoch { number: 1, id },
+            epoch_start: 0,
+            records: 0,
+        }));
+    };
+    if !checkpoint.clean {
+        return Ok(None);
+    }
+    let end = checkpoint.end;
+    if let Some(last) = found.segments.last() {
+        let Ok(head) = last.head() else { return Ok(None) };
+        match last.seal() {
+            Some(seal) if seal.end == end => {}
+            Some(_) => return Ok(None),
+            None => {
+                let file = last.open(Access::Read)?;
+                let mut word = [0; 8];
+                let inside = (head.base..=head.base + (head.capacity - PAGE as u64)).contains(&end);
+                let size = file.size().map_err(|err| Error::io("read size of segment", &last.path, err))?;
+                if !inside || size < head.capacity {
+                    return Ok(None);
+                }
+                let read = file.read_at(&mut word, head.position(end));
+                read.map_err(|err| Error::io("read segment", &last.path, err))?;
+                if word != [0; 8] {
+                    return Ok(None);
+                }
+            }
+        }
+    } else if end != found.log_start {
+        return Ok(None);
+    }
+    Ok(Some(End {
+        offset: end,
+        durable: end,
+        last_ingest: checkpoint.last_ingest,
+        epoch: checkpoint.epoch,
+        epoch_start: checkpoint.epoch_start,
+        records: 0,
+    }))
+}
+
+/// An unsealed segment, looked at.
+struct Looked {
+    segment: Arc<Segment>,
+    scan: Scan,
+    watermark: u64,
+}
+
+fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Core>> {
+    let mut recovery = Recovery::default();
+    let first_unsealed = found.segments.iter().rposition(|segment| segment.seal().is_some()).map_or(0, |last| last + 1);
+    let mut looked = Vec::new();
+    let mut unreadable = Vec::new();
+    for segment in &found.segments[first_unsealed..] {
+        match look(segment) {
+            Ok(this) => looked.push(this),
+            // Its header never became durable, or is damaged twice: no frame in it can be told from noise.
+            Err(err) if *err.kind() == ErrorKind::Corrupt => unreadable.push(Arc::clone(segment)),
+            Err(err) => return Err(err),
+        }
+    }
+    let boot = env.clock.boot_id();
+    let last_boot = found.checkpoint.and_then(|checkpoint| checkpoint.boot);
+    let same_boot = boot.is_some() && boot == last_boot;
+    let proven = looked.iter().map(|this| this.scan.proven.max(this.watermark));
+    let proven = proven.chain(found.checkpoint.map(|checkpoint| checkpoint.end)).max().unwrap_or(0);
+    let sealed_end = found.segments[..first_unsealed].last().map_or(found.log_start, |segment| {
+        segment.seal().expect("sealed").end.max(found.log_start)
+    });
+    let scans: Vec<Scan> = looked.iter().map(|this| this.scan.clone()).collect();
+    let decision = match scans.as_slice() {
+        [] => Decision { end: sealed_end.max(proven), roll: true, ..Decision::default() },
+        scans => decide(scans, proven, same_boot),
+    };
+    let aside = looked.split_off(decision.keep.min(looked.len()));
+    for segment in aside.iter().map(|this| &this.segment).chain(&unreadable) {
+        recovery.set_aside.push(set_aside(env, &opening.dir, segment)?);
+        found.segments.retain(|other| other.base != segment.base);
+    }
+    let unsealed = carry_out(env, &looked, &decision, proven, last_boot.is_none() || same_boot)?;
+
+    recovery.torn_bytes = decision.torn_bytes;
+    recovery.unfinished = decision.void.len();
+    recovery.corrupt = decision.corrupt.clone();
+    let epochs = looked.iter().filter_map(|this| this.scan.epoch);
+    let in_log = epochs.map(|(start, epoch)| (epoch, start)).next_back();
+    let in_header = found.segments.last().and_then(|last| last.head().ok()).map(|head| (head.epoch, head.base));
+    let in_checkpoint = found.checkpoint.map(|checkpoint| (checkpoint.epoch, checkpoint.epoch_start));
+    let known = in_log.into_iter().chain(in_header).chain(in_checkpoint).max();
+    let (epoch, epoch_start) = known.unwrap_or((Epoch { number: 0, id: random() }, found.log_start));
+    let last_ingest = looked.iter().filter_map(|this| this.scan.last_ingest).max();
+    let sealed_ingest = found.segments.iter().rev().find_map(|segment| segment.seal()).map(|seal| seal.last_ingest);
+    let end = End {
+        offset: decision.end,
+        durable: decision.end,
+        last_ingest: last_ingest
+            .or(sealed_ingest)
+            .max(found.checkpoint.map(|checkpoint| checkpoint.last_ingest))
+            .unwrap_or(Timestamp::MIN),
+        epoch,
+        epoch_start,
+        records: looked.iter().map(|this| this.scan.records).sum(),
+    };
+    recovery.epoch = epoch.number + 1;
+    let crowded = looked.last().is_some_and(|this| MAX_EPOCHS <= this.scan.epochs + 1);
+    if (decision.roll || crowded)
+        && let Some(last) = looked.last()
+    {
+        last.segment.set_end(decision.end.min(capacity_end(&last.segment)?));
+    }
+    let core = build(env, opening, found, end, recovery, unsealed);
+    core.raise_epoch()?;
+    core.env.dirty.push(&core);
+    Ok(core)
+}
+
+/// Offset behind the last byte a segment's file has room for.
+fn capacity_end(segment: &Segment) -> Result<u64> {
+    let head = segment.head()?;
+    Ok(head.base + (head.capacity - PAGE as u64))
+}
+
+/// Reads an unsealed segment with pread, so that what cannot be read is an error and not a signal.
+fn look(segment: &Arc<Segment>) -> Result<Looked> {
+    let head = *segment.head()?;
+    let file = segment.open(Access::Read)?;
+    let page = segment.read_page(&*file)?;
+    let size = file.size().map_err(|err| Error::io("read size of segment", &segment.path, err))?;
+    let bytes = (size.min(head.capacity).max(PAGE as u64) - PAGE as u64) & !7;
+    let mut frames = vec![0; bytes as usize];
+    file.read_at(&mut frames, PAGE as u64).map_err(|err| Error::io("read segment", &segment.path, err))?;
+    let scan = scan(Frames { bytes: &frames, base: segment.base, salt: head.salt });
+    let watermark = Watermark::decode(&page, &head).map_or(0, |mark| mark.durable).max(head.previous_durable);
+    Ok(Looked { segment: Arc::clone(segment), scan, watermark })
+}
+
+/// Makes the files what was decided, durably; returns the segments that wait for their seal.
+fn carry_out(
+    env: &Env,
+    looked: &[Looked],
+    decision: &Decision,
+    proven: u64,
+    same_boot: bool,
+) -> Result<VecDeque<Unsealed>> {
+    let mut unsealed = VecDeque::new();
+    for (index, this) in looked.iter().enumerate() {
+        let segment = &this.segment;
+        let head = *segment.head()?;
+        let last = index + 1 == looked.len();
+        let end = match looked.get(index + 1) {
+            Some(next) => next.segment.base,
+            None => decision.end,
+        };
+        let end = end.min(capacity_end(segment)?);
+        let file = segment.open(Access::Write)?;
+        let io = |doing: &'static str| move |err| Error::io(doing, &segment.path, err);
+        for range in decision.void.iter().filter(|range| (segment.base..end).contains(&range.start)) {
+            let place = Place { salt: head.salt, offset: range.start };
+            let length = (range.end - range.start) as usize;
+            let mark = frame::mark(Kind::Void, length, &[], head.previous_ingest, place);
+            file.write_at(&mark, head.position(range.start)).map_err(io("void claims in segment"))?;
+        }
+        let size = file.size().map_err(io("read size of segment"))?;
+        if last && end < this.scan.written.max(this.scan.end) {
+            // A later frame must not find itself behind bytes of the frames that were cut.
+            file.zero(head.position(end)..size).map_err(io("cut segment"))?;
+        }
+        let mapped = (size.min(head.capacity) & !7) as usize;
+        let memory = file.map(mapped, Access::Write).map_err(io("map segment"))?;
+        let position = (head.position(end) as usize).min(mapped);
+        let region = Region::new(memory, position, false);
+        if same_boot {
+            // The process that died may have been told of a failed write-back, and we would not be.
+            let from = (head.position(proven.max(segment.base)) as usize).min(position);
+            region.redirty(from..position);
+            region.redirty(0..FLOOR);
+        }
+        region.sync(0..position).map_err(io("sync segment"))?;
+        file.sync().map_err(io("sync segment"))?;
+        if !last || decision.roll {
+            segment.set_end(end);
+            unsealed.push_back(Unsealed {
+                segment: Arc::clone(segment),
+                region,
+                rolled: None,
+                named: true,
+                watermarks: u64::MAX / 2,
+            });
+        }
+    }
+    if let Some(this) = looked.first() {
+        let dir = this.segment.path.parent().expect("in a directory");
+        env.vfs.sync_dir(dir).map_err(|err| Error::io("sync directory", dir, err))?;
+    }
+    Ok(unsealed)
+}
+
+/// Moves a segment to the quarantine.
+pub(crate) fn set_aside(env: &Env, dir: &Path, segment: &Segment) -> Result<PathBuf> {
+    let quarantine = dir.join(QUARANTINE);
+    let name = segment.path.file_name().expect("a segment has a name").to_string_lossy().into_owned();
+    let target = quarantine.join(format!("{name}.{:016x}", random()));
+    let moved = (|| {
+        env.vfs.create_dir_all(&quarantine)?;
+        env.vfs.rename(&segment.path, &target)?;
+        env.vfs.sync_dir(&quarantine)?;
+        env.vfs.sync_dir(dir)
+    })();
+    moved.map_err(|err| Error::io("set aside segment", &segment.path, err))?;
+    Ok(target)
+}
+
+fn build(
+    env: &Arc<Env>,
+    opening: Opening,
+    found: Found,
+    end: End,
+    recovery: Recovery,
+    unsealed: VecDeque<Unsealed>,
+) -> Arc<Core> {
+    let checkpoint = found.checkpoint.unwrap_or(Checkpoint {
+        stream: opening.id,
+        generation: 0,
+        clean: false,
+        log_start: found.log_start,
+        end: end.durable,
+        epoch: end.epoch,
+        epoch_start: end.epoch_start,
+        last_ingest: end.last_ingest,
+        boot: None,
+    });
+    let path = opening.dir.join(NAME);
+    let has_checkpoint = found.has_checkpoint && found.checkpoint.is_some();
+    Arc::new(Core {
+        env: Arc::clone(env),
+        id: opening.id,
+        dir: opening.dir,
+        policy: PolicyCell::new(opening.policy),
+        recovery,
+        writer: Mutex::new(Writer {
+            state: if env.read_only { State::ReadOnly } else { State::Open },
+            active: None,
+            end: end.offset,
+            last_ingest: end.last_ingest,
+            epoch: end.epoch,
+            epoch_start: end.epoch_start,
+            records: end.records,
+            wanted: false,
+            dirty: false,
+            thirsty_at: usize::MAX,
+            ready_to: 0,
+            busy: false,
+        }),
+        rolling: Mutex::new(None),
+        segments: RwLock::new(Arc::new(found.segments)),
+        unsealed: Mutex::new(unsealed),
+        syncing: Mutex::new(Syncing::default()),
+        synced: Condvar::new(),
+        checkpoint: Mutex::new(CheckpointFile::new(&env.vfs, path, checkpoint, has_checkpoint)),
+        meta: Mutex::new(opening.meta),
+        durable: AtomicU64::new(end.durable),
+        log_start: AtomicU64::new(found.log_start),
+        deleted: AtomicBool::new(false),
+        signal: Signal::default(),
+        readers: AtomicUsize::new(0),
+        due: AtomicI64::new(i64::MIN),
+    })
+}
+
+fn build_follower(env: &Arc<Env>, opening: Opening, found: Found) -> Arc<Core> {
+    let checkpoint = found.checkpoint;
+    let end = End {
+        offset: checkpoint.map_or(found.log_start, |checkpoint| checkpoint.end),
+        durable: checkpoint.map_or(0, |checkpoint| checkpoint.end),
+        last_ingest: checkpoint.map_or(Timestamp::MIN, |checkpoint| checkpoint.last_ingest),
+        epoch: checkpoint.map_or(Epoch::default(), |checkpoint| checkpoint.epoch),
+        epoch_start: checkpoint.map_or(0, |checkpoint| checkpoint.epoch_start),
+        records: 0,
+    };
+    build(env, opening, found, end, Recovery { clean: true, ..Recovery::default() }, VecDeque::new())
+}

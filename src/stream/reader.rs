@@ -1,0 +1,334 @@
+//! Reading forward: batches of records, gaps where there are none to be had, and the end.
+//!
+//! A reader holds the segment it stands in and takes no lock while it stays there. Everything is decided
+//! per call: what is published, what has expired, what is damaged.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::frame::Kind;
+use crate::segment::Segment;
+use crate::segment::walk::Frames;
+use crate::stream::{Batch, Core, Limit, Stream};
+use crate::vfs::region::{FLOOR, Region};
+use crate::{Cursor, ErrorKind, Result, StreamId};
+
+/// What a read comes to.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Records, in order.
+    Records(Batch),
+    /// Bytes of the log that hold no record any more, and why.
+    Gap(Gap),
+    /// Nothing more for now: a reader is at the published end, a tail has caught up.
+    End,
+}
+
+/// A stretch of a stream that a reader passed without getting records. Nothing is ever skipped without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The stream.
+    pub stream: StreamId,
+    /// Offset of its first byte.
+    pub start: u64,
+    /// Offset behind its last byte.
+    pub end: u64,
+    /// Why.
+    pub reason: GapReason,
+    /// The cursor after it.
+    pub cursor: Cursor,
+}
+
+impl Gap {
+    /// How many bytes of log it covers.
+    pub fn bytes(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// Why a [`Gap`] holds no records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum GapReason {
+    /// They expired, or `max_bytes` made them go, before they were read.
+    Expired,
+    /// The bytes are not what was written.
+    Corrupt,
+    /// The file that held them is not there.
+    Missing,
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            GapReason::Expired => "expired",
+            GapReason::Corrupt => "corrupt",
+            GapReason::Missing => "missing",
+        })
+    }
+}
+
+/// Reads a stream from some start up to its published end.
+///
+/// ```
+/// # fn main() -> tailwater::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use tailwater::{Record, Start, Step, Store, StreamName, StreamSpec};
+/// # let store = Store::open(dir.path())?;
+/// # let stream = store.create_stream(StreamSpec::new(StreamName::new("web")?))?;
+/// stream.append(&Record::new("GET / 200"))?;
+/// let mut reader = stream.read(Start::Beginning)?;
+/// loop {
+///     match reader.next()? {
+///         Step::Records(batch) => {
+///             for record in &batch {
+///                 assert_eq!(record.body(), b"GET / 200");
+///             }
+///         }
+///         Step::Gap(gap) => eprintln!("{} bytes {}", gap.bytes(), gap.reason),
+///         Step::End => break,
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Reader {
+    pub(crate) core: Arc<Core>,
+    /// The next byte to look at.
+    pub(crate) offset: u64,
+    cursor: Cursor,
+    durable_only: bool,
+    place: Option<Standing>,
+}
+
+/// The segment a reader stands in.
+struct Standing {
+    segment: Arc<Segment>,
+    region: Arc<Region>,
+    salt: u64,
+    base: u64,
+}
+
+impl Stream {
+    /// Opens a reader at `start`.
+    ///
+    /// # Errors
+    /// For a cursor: `CursorStreamMismatch`, `CursorInvalid`, `CursorDiverged`, `CursorAhead`, `CursorExpired`. `Closed`,
+    /// `StreamDeleted`, `Io`.
+    pub fn read(&self, start: crate::Start) -> Result<Reader> {
+        self.core.check()?;
+        let cursor = self.core.seek(start)?;
+        Ok(Reader::new(Arc::clone(&self.core), cursor))
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(core: Arc<Core>, cursor: Cursor) -> Reader {
+        core.readers.fetch_add(1, Ordering::Relaxed);
+        Reader { core, offset: cursor.offset, cursor, durable_only: false, place: None }
+    }
+
+    /// Shows only what is durable, so that nothing it returned can be lost to a power failure.
+    pub fn durable_only(mut self, durable_only: bool) -> Reader {
+        self.durable_only = durable_only;
+        self
+    }
+
+    /// The position immediately after the last record or gap returned.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    /// Reads on, up to the default [`Limit`].
+    ///
+    /// # Errors
+    /// `Closed`, `StreamDeleted`; `Io` where a file cannot be opened: the reader stands where it stood and may be
+    /// asked again.
+    // Not `Iterator::next`: reading can fail, and the end is not for ever.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Step> {
+        self.next_within(Limit::default())
+    }
+
+    /// Reads on, up to `limit`.
+    ///
+    /// # Errors
+    /// As [`next`](Reader::next).
+    pub fn next_within(&mut self, limit: Limit) -> Result<Step> {
+        self.core.check()?;
+        loop {
+            let log_start = self.core.log_start();
+            if self.offset < log_start {
+                return self.gap(log_start, GapReason::Expired);
+            }
+            if self.place.is_none()
+                && let Some(step) = self.enter()?
+            {
+                return Ok(step);
+            }
+            let Some(place) = &self.place else { return Ok(Step::End) };
+            let mut end = place.segment.published(&place.region, self.core.env.read_only)?;
+            if self.durable_only {
+                end = end.min(self.core.durable());
+            }
+            if end <= self.offset {
+                match place.segment.end() {
+                    Some(end) if end <= self.offset => self.place = None,
+                    // The writer, another process, may have gone on to the next segment.
+                    None if self.core.env.read_only && self.core.follow(self.offset)? => self.place = None,
+                    _ => return Ok(Step::End),
+                }
+                if self.place.is_none() && !self.has_next() {
+                    return Ok(Step::End);
+                }
+                continue;
+            }
+            if let Some(step) = self.read_place(end, limit)? {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// Whether a segment covers the offset or begins behind it.
+    fn has_next(&self) -> bool {
+        self.core.segments().last().is_some_and(|last| self.offset <= last.base || last.end().is_none_or(|end| self.offset < end))
+    }
+
+    /// Finds the segment that covers the offset. A step: what came instead.
+    fn enter(&mut self) -> Result<Option<Step>> {
+        if self.core.env.read_only {
+            self.core.follow(self.offset)?;
+        }
+        let segments = self.core.segments();
+        let after = segments.partition_point(|segment| segment.base <= self.offset);
+        let next = segments.get(after).map(|segment| segment.base);
+        let segment = match after.checked_sub(1).map(|index| &segments[index]) {
+            Some(segment) if segment.end().is_none_or(|end| self.offset < end) => segment,
+            // Between segments, or before the first: files are missing.
+            _ => match next {
+                Some(base) => return self.gap(base, GapReason::Missing).map(Some),
+                None => return Ok(Some(Step::End)),
+            },
+        };
+        let entered = segment.head().and_then(|head| Ok((head.salt, segment.region()?)));
+        // Reading the header may have shown that the segment ends before the next one begins.
+        if segment.end().is_some_and(|end| end <= self.offset) {
+            return match next {
+                Some(base) => self.gap(base, GapReason::Missing).map(Some),
+                None => Ok(Some(Step::End)),
+            };
+        }
+        match entered {
+            Ok((salt, region)) => {
+                let base = segment.base;
+                self.place = Some(Standing { segment: Arc::clone(segment), region, salt, base });
+                Ok(None)
+            }
+            Err(err) => {
+                // Retention may have been quicker; the caller's loop then finds the new start.
+                if self.offset < self.core.log_start() {
+                    return Ok(None);
+                }
+                let reason = match err.kind() {
+                    ErrorKind::Corrupt => GapReason::Corrupt,
+                    ErrorKind::Io if !segment.exists() => GapReason::Missing,
+                    _ => return Err(err),
+                };
+                match segment.end().or(next) {
+                    Some(end) => self.gap(end, reason).map(Some),
+                    None => Err(err),
+                }
+            }
+        }
+    }
+
+    /// Reads from the segment the reader stands in, which has something up to `end`. `None`: look again.
+    fn read_place(&mut self, end: u64, limit: Limit) -> Result<Option<Step>> {
+        let place = self.place.as_ref().expect("the caller stands");
+        let (region, salt, base) = (Arc::clone(&place.region), place.salt, place.base);
+        let position = |offset: u64| (offset - base) as usize + FLOOR;
+        let held = position(end).min(region.capacity());
+        if held <= position(self.offset) {
+            // The file is shorter than its segment.
+            return self.gap(end, GapReason::Corrupt).map(Some);
+        }
+        let lent = region.lend(position(self.offset)..held);
+        let frames = Frames { bytes: &lent, base: self.offset, salt };
+        let cutoff = self.core.cutoff();
+        let most = self.offset + limit.bytes as u64;
+        let start = self.offset;
+        let (mut at, mut records, mut last) = (start, 0, None);
+        while at < frames.end() && records < limit.records.max(1) && (at < most || records == 0) {
+            match frames.parse(at) {
+                Ok(frame) => {
+                    let behind = at + frame.header.word.step() as u64;
+                    match frame.kind() {
+                        Kind::Record => {
+                            if frame.header.ingest < cutoff && records == 0 {
+                                self.offset = at;
+                                let visible = self.core.visible_from(cutoff)?.max(behind);
+                                return self.gap(visible, GapReason::Expired).map(Some);
+                            }
+                            records += 1;
+                            last = Some((behind, frame.header.ingest));
+                        }
+                        Kind::Batch | Kind::Void => {}
+                        Kind::Epoch if records == 0 => self.cursor.epoch = frame.epoch(),
+                        Kind::Lost if records == 0 => {
+                            self.offset = at;
+                            return self.gap(behind, GapReason::Corrupt).map(Some);
+                        }
+                        // What has a cursor of another epoch, or is no record, begins the next read.
+                        Kind::Epoch | Kind::Lost => break,
+                    }
+                    at = behind;
+                }
+                Err(_) if records == 0 => {
+                    let next = frames.resync(at + 8).unwrap_or(end.max(frames.end()));
+                    self.offset = at;
+                    return self.gap(next, GapReason::Corrupt).map(Some);
+                }
+                Err(_) => break,
+            }
+        }
+        self.offset = at;
+        let Some((behind, ingest)) = last else { return Ok(None) };
+        self.cursor = Cursor { offset: behind, ingest, ..self.cursor };
+        let batch = Batch {
+            lent: region.lend(position(start)..position(behind)),
+            stream: self.core.id,
+            epoch: self.cursor.epoch,
+            salt,
+            offset: start,
+            records,
+            cursor: self.cursor,
+        };
+        Ok(Some(Step::Records(batch)))
+    }
+
+    /// Passes the log up to `end`.
+    fn gap(&mut self, end: u64, reason: GapReason) -> Result<Step> {
+        let start = self.offset;
+        let (epoch, ingest) = self.core.before(end)?.unwrap_or((self.cursor.epoch, self.cursor.ingest));
+        self.offset = end;
+        self.place = None;
+        self.cursor = Cursor { epoch, offset: end, ingest: ingest.max(self.cursor.ingest), ..self.cursor };
+        Ok(Step::Gap(Gap { stream: self.core.id, start, end, reason, cursor: self.cursor }))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.core.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reader(at {} of {})", self.offset, self.core.id)
+    }
+}

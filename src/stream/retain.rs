@@ -1,0 +1,126 @@
+//! Retention and idling, carried out: the log start made durable, whole segments removed, quiet streams let go of.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::segment::Segment;
+use crate::stream::retention::{Facts, expired, roll_age};
+use crate::stream::{Core, State};
+use crate::vfs::Access;
+use crate::{Error, Result, Timestamp};
+
+/// What one pass over a stream did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Retained {
+    pub(crate) segments: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Core {
+    /// Ends an active segment that grew old, and removes what expired.
+    ///
+    /// The order makes it safe to die anywhere: the new start of the log is durable before the first file goes, and opening the
+    /// stream removes what lies before it.
+    ///
+    /// # Errors
+    /// `Io`. What was not removed is tried again at the next pass.
+    pub(crate) fn retain(self: &Arc<Core>) -> Result<Retained> {
+        self.check()?;
+        if self.writer.lock().state != State::Open {
+            return Ok(Retained::default());
+        }
+        let (cutoff, now) = (self.cutoff(), self.env.clock.now());
+        let age = roll_age(self.ttl());
+        if let Some(active) = self.open_segment()
+            && self.first_ingest(&active)?.is_some_and(|first| first < now.saturating_sub(age) || first < cutoff)
+        {
+            self.mark_unclean()?;
+            self.end_segment()?;
+            let end = self.writer.lock().next();
+            self.sync_to(end)?;
+            self.seal_rolled()?;
+            if !self.is_attached() {
+                self.mark_clean(end)?;
+            }
+        }
+        let segments = self.segments();
+        let facts = segments.iter().enumerate().map(|(index, segment)| self.facts(&segments, index, segment));
+        let facts: Vec<Facts> = facts.collect::<Result<_>>()?;
+        self.due.store(self.next_due(&segments, &facts, age, now).as_nanos(), Ordering::Relaxed);
+        let removed = expired(&facts, cutoff, self.max_bytes());
+        if removed == 0 {
+            return Ok(Retained::default());
+        }
+        let last = &segments[removed - 1];
+        let start = segments.get(removed).map_or_else(|| last.end().unwrap_or(last.base), |next| next.base);
+        self.mark_log_start(start)?;
+        {
+            let mut list = self.segments.write();
+            *list = Arc::new(list.iter().filter(|segment| start <= segment.base).cloned().collect());
+        }
+        for segment in &segments[..removed] {
+            match self.env.vfs.remove_file(&segment.path) {
+                Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove segment", &segment.path, err));
+                }
+                _ => {}
+            }
+        }
+        self.env.vfs.sync_dir(&self.dir).map_err(|err| Error::io("sync directory", &self.dir, err))?;
+        self.signal.raise();
+        Ok(Retained { segments: removed, bytes: facts[..removed].iter().map(|facts| facts.bytes).sum() })
+    }
+
+    /// Lets go of the stream's memory if nothing was appended since the last pass.
+    pub(crate) fn idle(self: &Arc<Core>) -> Result<()> {
+        if !self.take_busy() && self.is_attached() { self.detach() } else { Ok(()) }
+    }
+
+    fn facts(&self, segments: &[Arc<Segment>], index: usize, segment: &Segment) -> Result<Facts> {
+        let next = segments.get(index + 1);
+        let sealed = segment.seal().copied();
+        // The next segment knows when the last record before it came, also where this one cannot be read.
+        let told = || next.and_then(|next| next.head().ok()).map(|head| head.previous_ingest);
+        let file = self.env.vfs.open(&segment.path, Access::Read);
+        let bytes = file.and_then(|file| file.allocated()).unwrap_or(0);
+        Ok(Facts {
+            last_ingest: sealed.map(|seal| seal.last_ingest).or_else(told),
+            bytes,
+            sealed: sealed.is_some() || (next.is_some() && !self.is_unsealed(segment)),
+        })
+    }
+
+    /// Whether the segment waits for its seal.
+    fn is_unsealed(&self, segment: &Segment) -> bool {
+        self.unsealed.lock().iter().any(|entry| entry.segment.base == segment.base)
+    }
+
+    /// Ingest time of a segment's first record.
+    pub(crate) fn first_ingest(&self, segment: &Arc<Segment>) -> Result<Option<Timestamp>> {
+        let region = segment.region()?;
+        let end = segment.published(&region, self.env.read_only)?;
+        let lent = segment.lend(&region, end)?;
+        let frames = segment.frames(&lent)?;
+        let first = frames.walk(segment.base).find_map(|found| match found {
+            crate::segment::walk::Found::Frame(_, frame) => Some(frame.header.ingest),
+            crate::segment::walk::Found::Damage(..) => None,
+        });
+        Ok(first)
+    }
+
+    /// When something may expire or grow old next.
+    fn next_due(
+        &self,
+        segments: &[Arc<Segment>],
+        facts: &[Facts],
+        age: std::time::Duration,
+        now: Timestamp,
+    ) -> Timestamp {
+        let oldest = facts.first().and_then(|facts| facts.last_ingest).map(|last| last.saturating_add(self.ttl()));
+        let young = segments.last().filter(|last| last.end().is_none()).map(|_| now.saturating_add(age / 4));
+        // A size limit can be passed at any time.
+        let size = self.max_bytes().map(|_| now);
+        let quiet = now.saturating_add(std::time::Duration::from_secs(3600));
+        [oldest, young, size].into_iter().flatten().min().unwrap_or(quiet).min(quiet)
+    }
+}

@@ -1,0 +1,326 @@
+//! Finding positions: by cursor, by time, by count; and what was in force before a position.
+//!
+//! Segments are found by bisection over their headers, blocks in a segment's index, and at most one block is
+//! walked. Damage on the way makes a seek land earlier, never later: the reader then reports the gap.
+
+use std::sync::Arc;
+
+use crate::format::Epoch;
+use crate::segment::Segment;
+use crate::segment::walk::{self, Found};
+use crate::stream::Core;
+use crate::{Cursor, Error, ErrorKind, Result, Timestamp};
+
+/// Where to begin reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the published end: only what is appended from here on.
+    Now,
+    /// At the oldest visible record.
+    Beginning,
+    /// Immediately after the last record that the cursor's owner consumed.
+    Cursor(Cursor),
+    /// At the first record with this ingest time or a later one. Takes time logarithmic in the size of the log.
+    Time(Timestamp),
+    /// At the first record with this event time or a later one. Event times need not rise along the log, so this looks
+    /// at the index of every segment before it.
+    EventTime(Timestamp),
+    /// At the last this many visible records, or at the oldest where there are fewer.
+    Last(u64),
+}
+
+/// What was in force just before an offset.
+type Before = (Epoch, Timestamp);
+
+impl Core {
+    /// The position that `start` means.
+    pub(crate) fn seek(&self, start: Start) -> Result<Cursor> {
+        let offset = match start {
+            Start::Cursor(cursor) => return self.resume(cursor),
+            Start::Now => return self.now(),
+            Start::Beginning => self.visible_from(self.cutoff())?,
+            Start::Time(time) => self.first_since(time.max(self.cutoff()))?,
+            Start::EventTime(time) => self.first_event_since(time)?,
+            Start::Last(0) => return self.now(),
+            Start::Last(records) => self.last(records)?.max(self.visible_from(self.cutoff())?),
+        };
+        self.cursor_before(offset)
+    }
+
+    fn cursor_before(&self, offset: u64) -> Result<Cursor> {
+        let (epoch, ingest) = match self.before(offset)? {
+            Some(before) => before,
+            None => {
+                let writer = self.writer.lock();
+                (writer.epoch, writer.last_ingest)
+            }
+        };
+        Ok(self.cursor_at(epoch, offset, ingest))
+    }
+
+    /// The position at the published end.
+    fn now(&self) -> Result<Cursor> {
+        if !self.env.read_only {
+            // Mostly nothing is being written this instant, and the writer knows all there is to know.
+            for _ in 0..64 {
+                let writer = self.writer.lock();
+                if writer.active.as_ref().is_none_or(|active| active.is_settled()) {
+                    return Ok(self.cursor_at(writer.epoch, writer.next(), writer.last_ingest));
+                }
+                drop(writer);
+                std::hint::spin_loop();
+            }
+        }
+        let end = self.published()?;
+        self.cursor_before(end)
+    }
+
+    /// Checks a cursor against every way in which it may not hold here, and the log against damage at its position.
+    fn resume(&self, cursor: Cursor) -> Result<Cursor> {
+        let doing = |what: &str| format!("resume stream {} from a cursor at offset {}: {what}", self.id, cursor.offset);
+        if cursor.stream != self.id {
+            let text = format!("resume stream {} from a cursor: it is of stream {}", self.id, cursor.stream);
+            return Err(Error::new(ErrorKind::CursorStreamMismatch, text));
+        }
+        if !cursor.offset.is_multiple_of(8) {
+            return Err(Error::new(ErrorKind::CursorInvalid, doing("no record ends there")));
+        }
+        let published = self.published()?;
+        let kept = self.kept_end(cursor.epoch, published)?;
+        if kept < cursor.offset {
+            let is_current = self.epoch_at(published)? == Some(cursor.epoch);
+            if is_current {
+                let tail = self.cursor_before(published)?;
+                let text = doing(&format!("it lies ahead of the published end, {published}"));
+                return Err(Error::new(ErrorKind::CursorAhead { tail }, text));
+            }
+            let safe = self.cursor_before(kept)?;
+            let text = doing(&format!("of epoch {} the log kept only what lies before {kept}", cursor.epoch.number));
+            return Err(Error::new(ErrorKind::CursorDiverged { safe }, text));
+        }
+        let cutoff = self.cutoff();
+        let start = self.log_start();
+        if cursor.offset < start || self.is_expired_at(cursor.offset, cutoff)? {
+            let visible = self.visible_from(cutoff)?;
+            let skipped_bytes = visible.saturating_sub(cursor.offset);
+            if 0 < skipped_bytes {
+                let oldest = self.cursor_before(visible)?;
+                let text = doing(&format!("{skipped_bytes} bytes behind it expired"));
+                return Err(Error::new(ErrorKind::CursorExpired { oldest, skipped_bytes }, text));
+            }
+        }
+        let known = self.segments().first().is_some_and(|first| first.base < cursor.offset);
+        if known && self.epoch_at(cursor.offset)?.is_some_and(|epoch| epoch != cursor.epoch) {
+            // An epoch this log never had: the cursor is of a copy that went its own way. Nobody knows since when.
+            let safe = self.cursor_before(self.visible_from(cutoff)?)?;
+            let text = doing(&format!("epoch {} is not of this log", cursor.epoch.number));
+            return Err(Error::new(ErrorKind::CursorDiverged { safe }, text));
+        }
+        if !self.is_boundary(cursor.offset, published)? {
+            return Err(Error::new(ErrorKind::CursorInvalid, doing("it points inside a frame")));
+        }
+        Ok(cursor)
+    }
+
+    /// The last offset up to which the log is the one that `epoch` saw: where a later one begins, or the published end.
+    fn kept_end(&self, epoch: Epoch, published: u64) -> Result<u64> {
+        if !self.env.read_only && epoch == self.writer.lock().epoch {
+            return Ok(published);
+        }
+        let is_later = |other: Epoch| epoch.number < other.number || (epoch.number == other.number && epoch != other);
+        let mut kept = published;
+        for segment in self.segments().iter().rev() {
+            // An unreadable segment tells nothing; its neighbours do.
+            let Ok(head) = segment.head() else { continue };
+            if is_later(head.epoch) {
+                kept = segment.base;
+                continue;
+            }
+            let Ok(region) = segment.region() else { break };
+            let end = segment.published(&region, self.env.read_only)?;
+            let index = segment.index(&region, end)?;
+            let later = index.epochs.iter().find(|(_, other)| is_later(*other));
+            return Ok(later.map_or(kept, |(start, _)| *start));
+        }
+        Ok(kept)
+    }
+
+    /// The epoch in force just before `offset`.
+    fn epoch_at(&self, offset: u64) -> Result<Option<Epoch>> {
+        if !self.env.read_only {
+            let writer = self.writer.lock();
+            if writer.epoch_start < offset {
+                return Ok(Some(writer.epoch));
+            }
+        }
+        Ok(self.before(offset)?.map(|(epoch, _)| epoch))
+    }
+
+    /// Whether the record at `offset`, if it can be read, has expired.
+    fn is_expired_at(&self, offset: u64, cutoff: Timestamp) -> Result<bool> {
+        let Some(segment) = self.segment_at(offset) else { return Ok(offset < self.published()?) };
+        let Ok(region) = segment.region() else { return Ok(false) };
+        let end = segment.published(&region, self.env.read_only)?;
+        if end <= offset {
+            return Ok(false);
+        }
+        let lent = segment.lend(&region, end)?;
+        let frames = segment.frames(&lent)?;
+        Ok(offset < frames.end() && frames.header(offset).is_some_and(|header| header.ingest < cutoff))
+    }
+
+    /// Whether a frame begins at `offset`, or the log ends there.
+    fn is_boundary(&self, offset: u64, published: u64) -> Result<bool> {
+        if offset == published {
+            return Ok(true);
+        }
+        let Some(segment) = self.segment_at(offset) else { return Ok(true) };
+        // A segment that cannot be read is a gap, and every place in it as good as any.
+        let Ok(region) = segment.region() else { return Ok(true) };
+        let end = segment.published(&region, self.env.read_only)?;
+        let lent = segment.lend(&region, end)?;
+        let frames = segment.frames(&lent)?;
+        if frames.end() <= offset || frames.header(offset).is_some() {
+            return Ok(true);
+        }
+        let index = segment.index(&region, end)?;
+        let from = index.walk_from(offset).unwrap_or(segment.base);
+        Ok(walk::is_boundary(frames, from, offset))
+    }
+
+    /// The segment whose frames cover `offset`.
+    fn segment_at(&self, offset: u64) -> Option<Arc<Segment>> {
+        let segments = self.segments();
+        let after = segments.partition_point(|segment| segment.base <= offset);
+        let segment = &segments[after.checked_sub(1)?];
+        segment.end().is_none_or(|end| offset < end).then(|| Arc::clone(segment))
+    }
+
+    /// Epoch and ingest time in force just before `offset`; `None` where no segment tells.
+    pub(crate) fn before(&self, offset: u64) -> Result<Option<Before>> {
+        let segments = self.segments();
+        let after = segments.partition_point(|segment| segment.base <= offset);
+        let Some(segment) = after.checked_sub(1).map(|index| &segments[index]) else { return Ok(None) };
+        let Ok(head) = segment.head() else { return Ok(None) };
+        let mut before = (head.epoch, head.previous_ingest);
+        if offset == segment.base {
+            return Ok(Some(before));
+        }
+        let Ok(region) = segment.region() else { return Ok(Some(before)) };
+        let end = segment.published(&region, self.env.read_only)?;
+        let index = segment.index(&region, end.min(offset.max(segment.base)))?;
+        if let Some((_, epoch)) = index.epoch_before(offset) {
+            before.0 = epoch;
+        }
+        let lent = segment.lend(&region, end)?;
+        // The block before, should the offset be the first of its block.
+        let from = index.walk_from(offset.saturating_sub(8)).unwrap_or(segment.base);
+        for found in segment.frames(&lent)?.walk(from) {
+            match found {
+                Found::Frame(at, _) if offset <= at => break,
+                Found::Frame(_, frame) if walk::is_record(&frame) => before.1 = frame.header.ingest,
+                Found::Frame(..) => {}
+                Found::Damage(range, _) if offset <= range.start => break,
+                Found::Damage(..) => {}
+            }
+        }
+        Ok(Some(before))
+    }
+
+    /// The offset of the oldest record that has not expired, or the published end.
+    pub(crate) fn visible_from(&self, cutoff: Timestamp) -> Result<u64> {
+        let start = self.log_start();
+        match self.segments().first() {
+            None => Ok(start.max(self.published()?)),
+            Some(first) if start < first.base => Ok(start),
+            Some(_) if !self.is_expired_at(start, cutoff)? => Ok(start),
+            Some(_) => Ok(self.first_since(cutoff)?.max(start)),
+        }
+    }
+
+    /// The offset of the first record with an ingest time of `time` or later, or the published end.
+    fn first_since(&self, time: Timestamp) -> Result<u64> {
+        let segments = self.segments();
+        let begins_before = |segment: &Arc<Segment>| segment.head().is_ok_and(|head| head.previous_ingest < time);
+        let first = segments.partition_point(begins_before).saturating_sub(1);
+        for segment in &segments[first..] {
+            let Ok(region) = segment.region() else { continue };
+            let end = segment.published(&region, self.env.read_only)?;
+            let index = segment.index(&region, end)?;
+            let Some(block) = index.walk_from_time(time) else { continue };
+            let lent = segment.lend(&region, end)?;
+            for found in segment.frames(&lent)?.walk(block.offset) {
+                if let Found::Frame(offset, frame) = found
+                    && walk::is_record(&frame)
+                    && time <= frame.header.ingest
+                {
+                    return Ok(offset);
+                }
+            }
+        }
+        self.published()
+    }
+
+    /// The offset of the first visible record with an event time of `time` or later, or the published end.
+    fn first_event_since(&self, time: Timestamp) -> Result<u64> {
+        let visible = self.visible_from(self.cutoff())?;
+        for segment in self.segments().iter() {
+            if segment.end().is_some_and(|end| end <= visible) {
+                continue;
+            }
+            let Ok(region) = segment.region() else { continue };
+            let end = segment.published(&region, self.env.read_only)?;
+            let index = segment.index(&region, end)?;
+            let lent = segment.lend(&region, end)?;
+            let frames = segment.frames(&lent)?;
+            for (number, block) in index.blocks.iter().enumerate() {
+                let behind = index.blocks.get(number + 1).map_or(u64::MAX, |next| next.offset);
+                if block.max_event < time || behind <= visible {
+                    continue;
+                }
+                for found in frames.walk(block.offset) {
+                    match found {
+                        Found::Frame(offset, _) if behind <= offset => break,
+                        Found::Frame(offset, frame) if visible <= offset && walk::is_record(&frame) => {
+                            let event = frame.record().meta.and_then(|meta| meta.event_time);
+                            if event.is_some_and(|event| time <= event) {
+                                return Ok(offset);
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        self.published()
+    }
+
+    /// The offset of the `records`-th record from the end, or of the first.
+    fn last(&self, records: u64) -> Result<u64> {
+        let mut wanted = records;
+        for segment in self.segments().iter().rev() {
+            let Ok(region) = segment.region() else { continue };
+            let end = segment.published(&region, self.env.read_only)?;
+            let index = segment.index(&region, end)?;
+            if index.records < wanted {
+                wanted -= index.records;
+                continue;
+            }
+            let skip = index.records - wanted;
+            let Some(block) = index.walk_from_record(skip) else { continue };
+            let mut skip = skip - block.records;
+            let lent = segment.lend(&region, end)?;
+            for found in segment.frames(&lent)?.walk(block.offset) {
+                if let Found::Frame(offset, frame) = found
+                    && walk::is_record(&frame)
+                {
+                    if skip == 0 {
+                        return Ok(offset);
+                    }
+                    skip -= 1;
+                }
+            }
+        }
+        Ok(self.log_start())
+    }
+}

@@ -1,0 +1,165 @@
+//! Making the log durable, sealing what is full, and failing for good when a sync fails.
+//!
+//! Whoever needs durability and finds no leader leads: one sync for all who wait. The order on disk is that of the log:
+//! an earlier segment before a later one, a segment's name and header before its frames count, frames before the watermark
+//! that tells of them, all of a segment before its seal.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::format::header::Watermark;
+use crate::segment::seal;
+use crate::stream::{Core, State, Stream};
+use crate::vfs::region::FLOOR;
+use crate::{Error, Result};
+
+impl Stream {
+    /// Makes everything published so far durable, whatever the durability it was appended with.
+    ///
+    /// # Errors
+    /// `Io`, after which the stream is poisoned: the kernel may have dropped what it could not write, so asking again
+    /// would prove nothing. `Poisoned`, `Closed`, `StreamDeleted`. In a read-only store there is nothing to do.
+    pub fn sync(&self) -> Result<()> {
+        self.core.check()?;
+        if self.core.env.read_only {
+            return Ok(());
+        }
+        let end = self.core.writer.lock().next();
+        self.core.sync_to(end)
+    }
+}
+
+impl Core {
+    /// Waits until the log is durable up to `end`, which was claimed.
+    pub(crate) fn sync_to(self: &Arc<Core>, end: u64) -> Result<()> {
+        while self.durable() < end {
+            let mut syncing = self.syncing.lock();
+            if syncing.led {
+                self.synced.wait(&mut syncing);
+                if end <= self.durable() {
+                    break;
+                }
+                if self.is_poisoned() {
+                    return Err(self.poisoned());
+                }
+                continue;
+            }
+            if self.durable() < end {
+                syncing.led = true;
+                drop(syncing);
+                let done = self.sync_published();
+                self.syncing.lock().led = false;
+                self.synced.notify_all();
+                done?;
+                if self.durable() < end {
+                    // An earlier claim is still being written.
+                    std::thread::yield_now();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable what is published by now. One caller at a time.
+    fn sync_published(&self) -> Result<()> {
+        if self.is_poisoned() {
+            return Err(self.poisoned());
+        }
+        let unsealed: Vec<_> = {
+            let unsealed = self.unsealed.lock();
+            unsealed.iter().map(|entry| (Arc::clone(&entry.segment), Arc::clone(&entry.region), entry.named)).collect()
+        };
+        for (segment, region, named) in unsealed {
+            let durable = self.durable();
+            // The end first: what is below it was claimed, and a claim is committed after a copy's time.
+            let rolled = segment.end();
+            let head = *segment.head()?;
+            let mut published = head.offset(region.published() as u64);
+            if let Some(end) = rolled {
+                while published < end {
+                    std::thread::yield_now();
+                    published = head.offset(region.published() as u64);
+                }
+                published = end;
+            }
+            if published <= durable && named {
+                continue;
+            }
+            let from = durable.max(segment.base);
+            let range = head.position(from) as usize..head.position(published.max(from)) as usize;
+            let synced = (|| {
+                if !named {
+                    region.sync(0..FLOOR).map_err(|err| Error::io("sync header of segment", &segment.path, err))?;
+                    self.env.vfs.sync_dir(&self.dir).map_err(|err| Error::io("sync directory", &self.dir, err))?;
+                }
+                region.sync(range).map_err(|err| Error::io("sync segment", &segment.path, err))
+            })();
+            if let Err(err) = synced {
+                self.poison();
+                return Err(err);
+            }
+            self.durable.fetch_max(published, Ordering::AcqRel);
+            let mut unsealed = self.unsealed.lock();
+            if let Some(entry) = unsealed.iter_mut().find(|entry| entry.segment.base == segment.base) {
+                entry.named = true;
+                entry.watermarks += 1;
+                let mark = Watermark { generation: entry.watermarks, durable: published };
+                region.write_slot(mark.at(), &mark.encode(head.salt));
+            }
+            if rolled.is_none() {
+                break;
+            }
+        }
+        // Readers of durable records wait for this.
+        self.signal.raise();
+        Ok(())
+    }
+
+    /// Refuses appends from now on and lets those who wait for a sync know.
+    fn poison(&self) {
+        self.writer.lock().state = State::Poisoned;
+    }
+
+    /// Seals the segments that took their last frame. What cannot be sealed stays unsealed, which costs the next open
+    /// a look at its frames, and nothing else.
+    pub(crate) fn seal_rolled(&self) -> Result<()> {
+        loop {
+            let next = {
+                let unsealed = self.unsealed.lock();
+                let settled = |entry: &&super::Unsealed| {
+                    let end = entry.segment.end();
+                    let quiet = entry.rolled.as_ref().is_none_or(|active| active.is_settled());
+                    quiet && end.is_some_and(|end| end <= self.durable())
+                };
+                unsealed.front().filter(settled).map(|entry| Arc::clone(&entry.segment))
+            };
+            let Some(segment) = next else { return Ok(()) };
+            let end = segment.end().expect("checked above");
+            if let Err(err) = seal::seal(&segment, end) {
+                self.poison();
+                return Err(err);
+            }
+            let mut unsealed = self.unsealed.lock();
+            if unsealed.front().is_some_and(|entry| entry.segment.base == segment.base) {
+                let sealed = unsealed.pop_front();
+                drop(unsealed);
+                let records = segment.seal().map_or(0, |seal| seal.records);
+                let mut writer = self.writer.lock();
+                writer.records = writer.records.saturating_sub(records);
+                drop(writer);
+                drop(sealed);
+            }
+        }
+    }
+
+    /// What the sync thread does for a stream that asked: syncs what is published, then seals.
+    pub(crate) fn sync_in_background(self: &Arc<Core>) -> Result<()> {
+        let end = {
+            let mut writer = self.writer.lock();
+            writer.dirty = false;
+            writer.next()
+        };
+        self.sync_to(end)?;
+        self.seal_rolled()
+    }
+}

@@ -1,0 +1,170 @@
+//! Reading on as the log grows.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::stream::{Limit, Reader, Start, Step, Stream};
+use crate::{Cursor, Result};
+
+/// How often a tail of another process's stream looks again: from the first to the second, doubling while nothing comes.
+const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// A reader that waits for more.
+///
+/// ```
+/// # fn main() -> tailwater::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # use std::time::Duration;
+/// # use tailwater::{Record, Start, Step, Store, StreamName, StreamSpec};
+/// # let store = Store::open(dir.path())?;
+/// # let stream = store.create_stream(StreamSpec::new(StreamName::new("web")?))?;
+/// let mut tail = stream.tail(Start::Now)?;
+/// let writer = stream.clone();
+/// let thread = std::thread::spawn(move || writer.append(&Record::new("GET / 200")));
+/// if let Step::Records(batch) = tail.next(Duration::from_secs(10))? {
+///     assert_eq!(batch.iter().next().unwrap().body(), b"GET / 200");
+/// }
+/// # thread.join().unwrap()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Tail {
+    reader: Reader,
+}
+
+impl Stream {
+    /// Opens a tail at `start`.
+    ///
+    /// # Errors
+    /// As [`read`](Stream::read).
+    pub fn tail(&self, start: Start) -> Result<Tail> {
+        Ok(Tail { reader: self.read(start)? })
+    }
+}
+
+impl Tail {
+    /// Shows only what is durable, so that nothing it returned can be lost to a power failure.
+    pub fn durable_only(self, durable_only: bool) -> Tail {
+        Tail { reader: self.reader.durable_only(durable_only) }
+    }
+
+    /// The position immediately after the last record or gap returned.
+    pub fn cursor(&self) -> Cursor {
+        self.reader.cursor()
+    }
+
+    /// Reads on without waiting; [`Step::End`] when caught up.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub fn try_next(&mut self, limit: Limit) -> Result<Step> {
+        self.reader.next_within(limit)
+    }
+
+    /// Reads on, waiting up to `timeout` for something to come; then [`Step::End`].
+    ///
+    /// # Errors
+    /// As [`Reader::next`]; `Closed` and `StreamDeleted` also end a wait.
+    // Not `Iterator::next`: it takes how long to wait.
+    pub fn next(&mut self, timeout: Duration) -> Result<Step> {
+        self.next_within(timeout, Limit::default())
+    }
+
+    /// Reads on up to `limit`, waiting up to `timeout` for something to come.
+    ///
+    /// # Errors
+    /// As [`next`](Tail::next).
+    pub fn next_within(&mut self, timeout: Duration, limit: Limit) -> Result<Step> {
+        let mut waiting = Waiting::new(timeout);
+        loop {
+            let core = Arc::clone(&self.reader.core);
+            let count = core.signal.count();
+            match self.reader.next_within(limit)? {
+                Step::End => {}
+                step => return Ok(step),
+            }
+            if core.env.read_only {
+                let Some(pause) = waiting.poll() else { return Ok(Step::End) };
+                core.signal.wait(count, pause);
+                continue;
+            }
+            // A claim made before this is below `next`; whoever claims after it sees that somebody waits.
+            let next = {
+                let mut writer = core.writer.lock();
+                writer.wanted = true;
+                writer.next()
+            };
+            let Some(left) = waiting.left() else { return Ok(Step::End) };
+            if self.reader.offset < next && core.durable() < next {
+                // Claimed and not yet published, or published and not yet durable: moments.
+                core.signal.wait(count, left.min(POLL.0));
+            } else {
+                core.signal.wait(count, left);
+            }
+        }
+    }
+
+    /// Every step from here on, waiting for ever; ends with the error when the store closes.
+    pub fn steps(&mut self) -> Steps<'_> {
+        Steps { tail: self, failed: false }
+    }
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tail({:?})", self.reader)
+    }
+}
+
+/// The steps of a [`Tail`], without end.
+#[derive(Debug)]
+pub struct Steps<'a> {
+    tail: &'a mut Tail,
+    failed: bool,
+}
+
+impl Iterator for Steps<'_> {
+    type Item = Result<Step>;
+
+    fn next(&mut self) -> Option<Result<Step>> {
+        loop {
+            if self.failed {
+                return None;
+            }
+            match self.tail.next(Duration::from_secs(3600)) {
+                Ok(Step::End) => {}
+                step => {
+                    self.failed = step.is_err();
+                    return Some(step);
+                }
+            }
+        }
+    }
+}
+
+/// How long to go on waiting.
+struct Waiting {
+    until: Option<Instant>,
+    pause: Duration,
+}
+
+impl Waiting {
+    fn new(timeout: Duration) -> Waiting {
+        Waiting { until: Instant::now().checked_add(timeout), pause: POLL.0 }
+    }
+
+    /// What is left; `None` when the time is over.
+    fn left(&self) -> Option<Duration> {
+        let Some(until) = self.until else { return Some(POLL.1) };
+        until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    /// How long to wait before looking again; `None` when the time is over.
+    fn poll(&mut self) -> Option<Duration> {
+        let left = self.left()?;
+        let pause = self.pause.min(left);
+        self.pause = (self.pause * 2).min(POLL.1);
+        Some(pause)
+    }
+}
