@@ -88,7 +88,7 @@ impl Checkpoint {
             && LE::read_u32(&bytes[CRC_AT..]) == crc32fast::hash(&bytes[..CRC_AT]);
         let boot = LE::read_u128(&bytes[88..]);
         sound.then(|| Checkpoint {
-            stream: StreamId::from_uuid(Uuid::from_slice(&bytes[16..32]).expect("16 bytes")),
+            stream: StreamId::from(Uuid::from_slice(&bytes[16..32]).expect("16 bytes")),
             generation: LE::read_u64(&bytes[32..]),
             clean: bytes[10] == 1,
             log_start: LE::read_u64(&bytes[40..]),
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed_and_the_older_slot_used() {
-        let stream = StreamId::from_uuid(Uuid::from_u128(9));
+        let stream = StreamId::from(Uuid::from_u128(9));
         let old = Checkpoint {
             stream,
             generation: 6,
@@ -130,7 +130,7 @@ mod tests {
             file[new.at() + bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Checkpoint::decode(&file, stream), Some(old), "bit {bit}");
         }
-        assert_eq!(Checkpoint::decode(&sound, StreamId::from_uuid(Uuid::nil())), None);
+        assert_eq!(Checkpoint::decode(&sound, StreamId::from(Uuid::nil())), None);
         assert_eq!(Checkpoint::decode(&[], stream), None);
     }
 }

@@ -98,7 +98,7 @@ impl Cursor {
         if !sound || bytes[0] != VERSION || bytes[49] != 0 {
             return None;
         }
-        let stream = StreamId::from_uuid(Uuid::from_slice(&bytes[1..17]).expect("16 bytes"));
+        let stream = StreamId::from(Uuid::from_slice(&bytes[1..17]).expect("16 bytes"));
         let epoch = Epoch { number: BE::read_u64(&bytes[17..]), id: BE::read_u64(&bytes[25..]) };
         let offset = BE::read_u64(&bytes[33..]);
         let ingest = Timestamp::from_nanos((BE::read_u64(&bytes[41..]) ^ 1 << 63) as i64);
@@ -130,7 +130,8 @@ impl FromStr for Cursor {
     /// `CursorInvalid` where it is not one.
     fn from_str(text: &str) -> Result<Cursor> {
         let mut bytes = [0; BYTES];
-        let decoded = text.len() == TEXT && BASE32_DNSSEC.decode_mut(text.as_bytes(), &mut bytes) == Ok(BYTES);
+        let decoded =
+            text.len() == TEXT && BASE32_DNSSEC.decode_mut(text.as_bytes(), &mut bytes) == Ok(BYTES);
         decoded.then(|| Cursor::decode(&bytes)).flatten().ok_or_else(|| {
             Error::new(ErrorKind::CursorInvalid, "read a cursor: the text does not decode as one")
         })
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     fn cursor(number: u64, offset: u64) -> Cursor {
-        let stream = StreamId::from_uuid(Uuid::from_u128(0x1234_5678_9abc_def0_0fed_cba9_8765_4321));
+        let stream = StreamId::from(Uuid::from_u128(0x1234_5678_9abc_def0_0fed_cba9_8765_4321));
         Cursor { stream, epoch: Epoch { number, id: 77 }, offset, ingest: Timestamp::from_nanos(-5) }
     }
 

@@ -441,7 +441,13 @@ impl<'a> Checked<'a> {
     /// Hands header and payload to `put`, piece by piece, each with the place it has in the frame.
     /// The source is checksummed before it is copied: that is twice as fast as reading the copy back.
     #[inline]
-    pub(crate) fn write(&self, place: Place, witness: u32, ingest: Timestamp, mut put: impl FnMut(usize, &[u8])) {
+    pub(crate) fn write(
+        &self,
+        place: Place,
+        witness: u32,
+        ingest: Timestamp,
+        mut put: impl FnMut(usize, &[u8]),
+    ) {
         let header = Header { word: self.word(), witness, ingest };
         let mut seal = header.seal(place);
         if self.meta != 0 {

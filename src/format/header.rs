@@ -113,8 +113,14 @@ impl Header {
         Err(newer.unwrap_or(BadHeader::Damaged))
     }
 
+    /// The copy at `at` of a first page, if it is sound.
+    pub(crate) fn decode_copy_at(page: &[u8], at: usize) -> Option<Header> {
+        page.get(at..at + HEADER).and_then(|bytes| Header::decode_copy(bytes).ok())
+    }
+
     fn decode_copy(bytes: &[u8]) -> Result<Header, BadHeader> {
-        let sound = bytes[..8] == MAGIC && LE::read_u32(&bytes[HEADER_CRC..]) == crc32fast::hash(&bytes[..HEADER_CRC]);
+        let sound = bytes[..8] == MAGIC
+            && LE::read_u32(&bytes[HEADER_CRC..]) == crc32fast::hash(&bytes[..HEADER_CRC]);
         if !sound {
             return Err(BadHeader::Damaged);
         }
@@ -124,7 +130,7 @@ impl Header {
         }
         let header = Header {
             store: Uuid::from_slice(&bytes[24..40]).expect("16 bytes"),
-            stream: StreamId::from_uuid(Uuid::from_slice(&bytes[40..56]).expect("16 bytes")),
+            stream: StreamId::from(Uuid::from_slice(&bytes[40..56]).expect("16 bytes")),
             base: LE::read_u64(&bytes[56..]),
             epoch: Epoch { number: LE::read_u64(&bytes[64..]), id: LE::read_u64(&bytes[72..]) },
             salt: LE::read_u64(&bytes[80..]),
@@ -277,7 +283,7 @@ pub(crate) mod tests {
     pub(crate) fn example() -> Header {
         Header {
             store: Uuid::from_u128(1),
-            stream: StreamId::from_uuid(Uuid::from_u128(2)),
+            stream: StreamId::from(Uuid::from_u128(2)),
             base: 4096,
             epoch: Epoch { number: 3, id: 4 },
             salt: 0x0123_4567_89ab_cdef,
@@ -325,8 +331,10 @@ pub(crate) mod tests {
     fn every_flipped_bit_of_a_slot_is_noticed_and_the_older_or_other_one_used() {
         let header = example();
         let mut sound = page(&header);
-        let (old, new) = (Watermark { generation: 4, durable: 4096 }, Watermark { generation: 5, durable: 5000 * 8 });
-        let seal = Seal { end: 4104, records: 1, last_ingest: Timestamp::MIN, footer: 8192, footer_bytes: 80 };
+        let (old, new) =
+            (Watermark { generation: 4, durable: 4096 }, Watermark { generation: 5, durable: 5000 * 8 });
+        let seal =
+            Seal { end: 4104, records: 1, last_ingest: Timestamp::MIN, footer: 8192, footer_bytes: 80 };
         for mark in [old, new] {
             sound[mark.at()..mark.at() + WATERMARK].copy_from_slice(&mark.encode(header.salt));
         }

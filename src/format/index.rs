@@ -86,7 +86,14 @@ pub(crate) struct Index {
 impl Index {
     /// The index of a segment that holds nothing yet. `last_ingest` is that of the record before its base.
     pub(crate) fn new(base: u64, last_ingest: Timestamp) -> Index {
-        Index { end: base, records: 0, last_ingest, blocks: Vec::new(), epochs: Vec::new(), services: Vec::new() }
+        Index {
+            end: base,
+            records: 0,
+            last_ingest,
+            blocks: Vec::new(),
+            epochs: Vec::new(),
+            services: Vec::new(),
+        }
     }
 
     /// Takes the frame at `offset` in. Frames come in order; what lies between two is damage, and holds no record.

@@ -49,7 +49,8 @@ impl Fresh {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{TEMPORARY}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = dir.join(name);
-        let file = vfs.open(&path, Access::CreateNew).map_err(|err| Error::io("create segment", &path, err))?;
+        let file =
+            vfs.open(&path, Access::CreateNew).map_err(|err| Error::io("create segment", &path, err))?;
         let ready = (|| {
             file.allocate(capacity)?;
             file.sync()?;
@@ -125,7 +126,8 @@ impl Active {
     pub(crate) fn resume(segment: Arc<Segment>, end: u64) -> Result<Active> {
         let head = *segment.head()?;
         let file = segment.open(Access::Write)?;
-        file.allocate(head.capacity).map_err(|err| Error::io("reserve space for segment", &segment.path, err))?;
+        file.allocate(head.capacity)
+            .map_err(|err| Error::io("reserve space for segment", &segment.path, err))?;
         let memory = file.map(head.capacity as usize, Access::Write);
         let memory = memory.map_err(|err| Error::io("map segment", &segment.path, err))?;
         let region = Region::new(memory, head.position(end) as usize, false);
@@ -217,7 +219,8 @@ impl Open {
             start += word.span();
         }
         assert!(start == length, "a batch fills its claim");
-        let header = FrameHeader { word: Word::new(Kind::Batch, length), witness: self.witness, ingest: self.ingest };
+        let header =
+            FrameHeader { word: Word::new(Kind::Batch, length), witness: self.witness, ingest: self.ingest };
         let bytes = header.encode(header.seal(self.place));
         put(claim, 0, &bytes);
         self.claim.take().expect("open").commit();

@@ -89,7 +89,8 @@ impl Segment {
     /// Reads the first page.
     pub(crate) fn read_page(&self, file: &dyn File) -> Result<Vec<u8>> {
         let mut page = vec![0; header::PAGE];
-        let read = file.read_at(&mut page, 0).map_err(|err| Error::io("read header of segment", &self.path, err))?;
+        let read =
+            file.read_at(&mut page, 0).map_err(|err| Error::io("read header of segment", &self.path, err))?;
         page.truncate(read);
         Ok(page)
     }
@@ -173,7 +174,8 @@ impl Segment {
             let text = format!("map segment {}: {size} bytes are no segment", self.path.display());
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        let memory = file.map(bytes, Access::Read).map_err(|err| Error::io("map segment", &self.path, err))?;
+        let memory =
+            file.map(bytes, Access::Read).map_err(|err| Error::io("map segment", &self.path, err))?;
         let frozen = self.end().map_or(FLOOR, |end| (head.position(end) as usize).min(bytes));
         let region = Region::new(memory, frozen, true);
         if bytes <= 1 << 20 {
@@ -188,6 +190,9 @@ impl Segment {
     pub(crate) fn published(&self, region: &Region, follow: bool) -> Result<u64> {
         let head = self.head()?;
         if let Some(end) = self.end() {
+            if follow {
+                region.trust((head.position(end) as usize).min(region.capacity() & !7));
+            }
             return Ok(end);
         }
         if !follow {
@@ -261,7 +266,9 @@ impl Segment {
     }
 
     fn read_footer(&self, head: &Header) -> Result<Option<Index>> {
-        let Some(seal) = self.seal().filter(|seal| 0 < seal.footer_bytes && seal.footer_bytes <= head.capacity) else {
+        let Some(seal) =
+            self.seal().filter(|seal| 0 < seal.footer_bytes && seal.footer_bytes <= head.capacity)
+        else {
             return Ok(None);
         };
         let mut bytes = vec![0; seal.footer_bytes as usize];

@@ -91,7 +91,8 @@ pub(crate) fn scan(frames: Frames<'_>) -> Scan {
             Found::Damage(range, bad) => {
                 let cut = if batch.contains(&range.start) { batch.start } else { range.start };
                 // A claim may reach beyond what its writer came to write.
-                let end = if matches!(bad, Bad::Claimed(_)) { range.end } else { range.end.min(scan.written) };
+                let end =
+                    if matches!(bad, Bad::Claimed(_)) { range.end } else { range.end.min(scan.written) };
                 let range = range.start..end;
                 if !range.is_empty() {
                     scan.spots.push(Spot { range, bad, cut });

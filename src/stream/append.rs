@@ -123,9 +123,14 @@ impl Core {
     }
 
     #[inline]
-    fn append(self: &Arc<Core>, record: &Record<'_>, durability: Durability, tail: Option<u64>) -> Result<Appended> {
+    fn append(
+        self: &Arc<Core>,
+        record: &Record<'_>,
+        durability: Durability,
+        tail: Option<u64>,
+    ) -> Result<Appended> {
         let checked = Checked::new(record)?;
-        let (open, epoch, after) = self.claim(checked.word(), 1, durability, tail)?;
+        let (open, epoch, after) = self.claim(checked.word(), durability, tail)?;
         let appended = self.appended(&open, epoch, open.offset(), 1);
         open.write_record(&checked);
         self.published_one(after, durability, appended.end)?;
@@ -149,10 +154,14 @@ impl Core {
             length += checked.word().span();
         }
         if frame::MAX_BATCH < payload {
-            return Err(frame::too_large("append a batch: bytes of bodies and metadata", frame::MAX_BATCH, payload));
+            return Err(frame::too_large(
+                "append a batch: bytes of bodies and metadata",
+                frame::MAX_BATCH,
+                payload,
+            ));
         }
         let count = records.len() as u32;
-        let (open, epoch, after) = self.claim(Word::new(Kind::Batch, length), count, durability, None)?;
+        let (open, epoch, after) = self.claim(Word::new(Kind::Batch, length), durability, None)?;
         let appended = self.appended(&open, epoch, open.offset() + HEADER as u64, count);
         let checked = records.iter().map(|record| Checked::new(record).expect("checked above"));
         open.write_batch(checked, length);
@@ -170,7 +179,6 @@ impl Core {
     fn claim(
         self: &Arc<Core>,
         word: Word,
-        records: u32,
         durability: Durability,
         tail: Option<u64>,
     ) -> Result<(Open, Epoch, After)> {
@@ -194,8 +202,6 @@ impl Core {
                 }
                 let dirty = !writer.dirty && durability != Durability::Buffered;
                 writer.dirty |= dirty;
-                writer.busy = true;
-                writer.records += u64::from(records);
                 let wake = std::mem::take(&mut writer.wanted);
                 return Ok((open, writer.epoch, After { wake, dirty, thirsty }));
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
@@ -25,6 +25,8 @@ pub(crate) struct Env {
     pub(crate) dirty: Queue,
     /// Streams whose next pages or next segment are to be made ready.
     pub(crate) thirsty: Queue,
+    /// Nothing ever stands in it: the compactor waits here for its next turn.
+    pub(crate) turns: Queue,
 }
 
 /// The settings a store was opened with.
@@ -54,6 +56,7 @@ impl Env {
             closed: AtomicBool::new(false),
             dirty: Queue::default(),
             thirsty: Queue::default(),
+            turns: Queue::default(),
         })
     }
 
@@ -66,6 +69,7 @@ impl Env {
         let first = !self.closed.swap(true, Ordering::AcqRel);
         self.dirty.wake();
         self.thirsty.wake();
+        self.turns.wake();
         first
     }
 
@@ -103,6 +107,13 @@ impl Queue {
         if waiting.is_empty() && !stop() {
             self.arrived.wait_for(&mut waiting, timeout);
         }
+    }
+
+    /// Lets `time` go by, whatever arrives, unless `wake` is called after `stop` became true.
+    pub(crate) fn pause(&self, time: Duration, stop: impl Fn() -> bool) {
+        let until = Instant::now() + time;
+        let mut waiting = self.waiting.lock();
+        while !stop() && !self.arrived.wait_until(&mut waiting, until).timed_out() {}
     }
 
     pub(crate) fn wake(&self) {

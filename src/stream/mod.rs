@@ -10,8 +10,8 @@ pub(crate) mod env;
 mod follow;
 pub(crate) mod open;
 mod reader;
-pub(crate) mod retention;
 pub(crate) mod retain;
+pub(crate) mod retention;
 mod roll;
 mod seek;
 mod signal;
@@ -35,6 +35,9 @@ use crate::format::Epoch;
 use crate::segment::Segment;
 use crate::segment::active::{Active, Fresh};
 use crate::{Cursor, Error, ErrorKind, Result, StreamId, Timestamp};
+
+pub(crate) use checkpoint::NAME as CHECKPOINT;
+pub(crate) use roll::random as roll_random;
 
 pub use append::Appended;
 pub use batch::{Batch, Limit, RecordRef, Records};
@@ -93,7 +96,9 @@ impl FromStr for Durability {
 
     fn from_str(text: &str) -> Result<Durability> {
         let found = Durability::ALL.into_iter().find(|durability| durability.as_str() == text);
-        found.ok_or_else(|| Error::invalid("durability", format!("{text:?} is none of buffered, interval, sync")))
+        found.ok_or_else(|| {
+            Error::invalid("durability", format!("{text:?} is none of buffered, interval, sync"))
+        })
     }
 }
 
@@ -126,6 +131,8 @@ pub(crate) struct Core {
     /// Guards who leads the sync that others wait for.
     syncing: Mutex<Syncing>,
     synced: Condvar,
+    /// Held while segments are sealed.
+    sealing: Mutex<()>,
     checkpoint: Mutex<CheckpointFile>,
     /// What the file `meta` says or will say.
     meta: Mutex<Vec<u8>>,
@@ -153,8 +160,6 @@ struct Writer {
     /// The epoch in force at the end, and the offset it began at.
     epoch: Epoch,
     epoch_start: u64,
-    /// Records in the segments that are not sealed.
-    records: u64,
     /// Somebody waits for the next record.
     wanted: bool,
     /// The stream stands in the queue of what is to be synced.
@@ -163,8 +168,6 @@ struct Writer {
     thirsty_at: usize,
     /// Position up to which they were.
     ready_to: usize,
-    /// Whether anything was appended since the last tick.
-    busy: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,7 +276,10 @@ impl Core {
     pub(crate) fn check(&self) -> Result<()> {
         self.env.check_open()?;
         if self.deleted.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::StreamDeleted, format!("use stream {}: it was deleted", self.id)));
+            return Err(Error::new(
+                ErrorKind::StreamDeleted,
+                format!("use stream {}: it was deleted", self.id),
+            ));
         }
         Ok(())
     }
@@ -303,6 +309,17 @@ impl Core {
         };
         let region = segment.region()?;
         segment.published(&region, false)
+    }
+
+    /// The epoch in force at the end, and the offset it began at.
+    pub(crate) fn current_epoch(&self) -> (Epoch, u64) {
+        let writer = self.writer.lock();
+        (writer.epoch, writer.epoch_start)
+    }
+
+    /// What the file `meta` says or will say.
+    pub(crate) fn meta(&self) -> Vec<u8> {
+        self.meta.lock().clone()
     }
 
     fn cursor_at(&self, epoch: Epoch, offset: u64, ingest: Timestamp) -> Cursor {

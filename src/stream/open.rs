@@ -86,7 +86,6 @@ struct End {
     last_ingest: Timestamp,
     epoch: Epoch,
     epoch_start: u64,
-    records: u64,
 }
 
 impl Core {
@@ -185,7 +184,9 @@ pub(crate) fn read_checkpoint(env: &Env, dir: &Path, id: StreamId) -> Result<Opt
     let path = dir.join(NAME);
     match vfs::read_all(&*env.vfs, &path, checkpoint::BYTES) {
         Ok(bytes) => Ok(Checkpoint::decode(&bytes, id)),
-        Err(err) if matches!(err.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => Ok(None),
+        Err(err) if matches!(err.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
+            Ok(None)
+        }
         Err(err) if env.read_only && err.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(err) => Err(Error::io("read checkpoint", &path, err)),
     }
@@ -203,7 +204,6 @@ fn clean_end(found: &Found, id: u64) -> Result<Option<End>> {
             // Not drawn, so that a cursor made before the first record holds after a restart.
             epoch: Epoch { number: 1, id },
             epoch_start: 0,
-            records: 0,
         }));
     };
     if !checkpoint.clean {
@@ -239,7 +239,6 @@ fn clean_end(found: &Found, id: u64) -> Result<Option<End>> {
         last_ingest: checkpoint.last_ingest,
         epoch: checkpoint.epoch,
         epoch_start: checkpoint.epoch_start,
-        records: 0,
     }))
 }
 
@@ -252,7 +251,8 @@ struct Looked {
 
 fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Core>> {
     let mut recovery = Recovery::default();
-    let first_unsealed = found.segments.iter().rposition(|segment| segment.seal().is_some()).map_or(0, |last| last + 1);
+    let first_unsealed =
+        found.segments.iter().rposition(|segment| segment.seal().is_some()).map_or(0, |last| last + 1);
     let mut looked = Vec::new();
     let mut unreadable = Vec::new();
     for segment in &found.segments[first_unsealed..] {
@@ -268,9 +268,9 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     let same_boot = boot.is_some() && boot == last_boot;
     let proven = looked.iter().map(|this| this.scan.proven.max(this.watermark));
     let proven = proven.chain(found.checkpoint.map(|checkpoint| checkpoint.end)).max().unwrap_or(0);
-    let sealed_end = found.segments[..first_unsealed].last().map_or(found.log_start, |segment| {
-        segment.seal().expect("sealed").end.max(found.log_start)
-    });
+    let sealed_end = found.segments[..first_unsealed]
+        .last()
+        .map_or(found.log_start, |segment| segment.seal().expect("sealed").end.max(found.log_start));
     let scans: Vec<Scan> = looked.iter().map(|this| this.scan.clone()).collect();
     let decision = match scans.as_slice() {
         [] => Decision { end: sealed_end.max(proven), roll: true, ..Decision::default() },
@@ -278,7 +278,7 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     };
     let aside = looked.split_off(decision.keep.min(looked.len()));
     for segment in aside.iter().map(|this| &this.segment).chain(&unreadable) {
-        recovery.set_aside.push(set_aside(env, &opening.dir, segment)?);
+        recovery.set_aside.push(set_aside(env, &opening.dir, &segment.path)?);
         found.segments.retain(|other| other.base != segment.base);
     }
     let unsealed = carry_out(env, &looked, &decision, proven, last_boot.is_none() || same_boot)?;
@@ -288,12 +288,14 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     recovery.corrupt = decision.corrupt.clone();
     let epochs = looked.iter().filter_map(|this| this.scan.epoch);
     let in_log = epochs.map(|(start, epoch)| (epoch, start)).next_back();
-    let in_header = found.segments.last().and_then(|last| last.head().ok()).map(|head| (head.epoch, head.base));
+    let in_header =
+        found.segments.last().and_then(|last| last.head().ok()).map(|head| (head.epoch, head.base));
     let in_checkpoint = found.checkpoint.map(|checkpoint| (checkpoint.epoch, checkpoint.epoch_start));
     let known = in_log.into_iter().chain(in_header).chain(in_checkpoint).max();
     let (epoch, epoch_start) = known.unwrap_or((Epoch { number: 0, id: random() }, found.log_start));
     let last_ingest = looked.iter().filter_map(|this| this.scan.last_ingest).max();
-    let sealed_ingest = found.segments.iter().rev().find_map(|segment| segment.seal()).map(|seal| seal.last_ingest);
+    let sealed_ingest =
+        found.segments.iter().rev().find_map(|segment| segment.seal()).map(|seal| seal.last_ingest);
     let end = End {
         offset: decision.end,
         durable: decision.end,
@@ -303,7 +305,6 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
             .unwrap_or(Timestamp::MIN),
         epoch,
         epoch_start,
-        records: looked.iter().map(|this| this.scan.records).sum(),
     };
     recovery.epoch = epoch.number + 1;
     let crowded = looked.last().is_some_and(|this| MAX_EPOCHS <= this.scan.epochs + 1);
@@ -399,18 +400,18 @@ fn carry_out(
     Ok(unsealed)
 }
 
-/// Moves a segment to the quarantine.
-pub(crate) fn set_aside(env: &Env, dir: &Path, segment: &Segment) -> Result<PathBuf> {
+/// Moves a file to the quarantine.
+pub(crate) fn set_aside(env: &Env, dir: &Path, path: &Path) -> Result<PathBuf> {
     let quarantine = dir.join(QUARANTINE);
-    let name = segment.path.file_name().expect("a segment has a name").to_string_lossy().into_owned();
+    let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
     let target = quarantine.join(format!("{name}.{:016x}", random()));
     let moved = (|| {
         env.vfs.create_dir_all(&quarantine)?;
-        env.vfs.rename(&segment.path, &target)?;
+        env.vfs.rename(path, &target)?;
         env.vfs.sync_dir(&quarantine)?;
         env.vfs.sync_dir(dir)
     })();
-    moved.map_err(|err| Error::io("set aside segment", &segment.path, err))?;
+    moved.map_err(|err| Error::io("set aside", path, err))?;
     Ok(target)
 }
 
@@ -448,18 +449,17 @@ fn build(
             last_ingest: end.last_ingest,
             epoch: end.epoch,
             epoch_start: end.epoch_start,
-            records: end.records,
             wanted: false,
             dirty: false,
             thirsty_at: usize::MAX,
             ready_to: 0,
-            busy: false,
         }),
         rolling: Mutex::new(None),
         segments: RwLock::new(Arc::new(found.segments)),
         unsealed: Mutex::new(unsealed),
         syncing: Mutex::new(Syncing::default()),
         synced: Condvar::new(),
+        sealing: Mutex::new(()),
         checkpoint: Mutex::new(CheckpointFile::new(&env.vfs, path, checkpoint, has_checkpoint)),
         meta: Mutex::new(opening.meta),
         durable: AtomicU64::new(end.durable),
@@ -479,7 +479,6 @@ fn build_follower(env: &Arc<Env>, opening: Opening, found: Found) -> Arc<Core> {
         last_ingest: checkpoint.map_or(Timestamp::MIN, |checkpoint| checkpoint.last_ingest),
         epoch: checkpoint.map_or(Epoch::default(), |checkpoint| checkpoint.epoch),
         epoch_start: checkpoint.map_or(0, |checkpoint| checkpoint.epoch_start),
-        records: 0,
     };
     build(env, opening, found, end, Recovery { clean: true, ..Recovery::default() }, VecDeque::new())
 }

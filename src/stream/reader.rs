@@ -195,7 +195,10 @@ impl Reader {
 
     /// Whether a segment covers the offset or begins behind it.
     fn has_next(&self) -> bool {
-        self.core.segments().last().is_some_and(|last| self.offset <= last.base || last.end().is_none_or(|end| self.offset < end))
+        self.core
+            .segments()
+            .last()
+            .is_some_and(|last| self.offset <= last.base || last.end().is_none_or(|end| self.offset < end))
     }
 
     /// Finds the segment that covers the offset. A step: what came instead.

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::segment::Segment;
 use crate::stream::retention::{Facts, expired, roll_age};
 use crate::stream::{Core, State};
 use crate::vfs::Access;
 use crate::{Error, Result, Timestamp};
+
+/// How long after its last append a stream is let go of.
+const IDLE: Duration = Duration::from_secs(3);
 
 /// What one pass over a stream did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,7 +36,9 @@ impl Core {
         let (cutoff, now) = (self.cutoff(), self.env.clock.now());
         let age = roll_age(self.ttl());
         if let Some(active) = self.open_segment()
-            && self.first_ingest(&active)?.is_some_and(|first| first < now.saturating_sub(age) || first < cutoff)
+            && self
+                .first_ingest(&active)?
+                .is_some_and(|first| first < now.saturating_sub(age) || first < cutoff)
         {
             self.mark_unclean()?;
             self.end_segment()?;
@@ -71,9 +77,10 @@ impl Core {
         Ok(Retained { segments: removed, bytes: facts[..removed].iter().map(|facts| facts.bytes).sum() })
     }
 
-    /// Lets go of the stream's memory if nothing was appended since the last pass.
+    /// Lets go of the stream's memory if nothing was appended for a while.
     pub(crate) fn idle(self: &Arc<Core>) -> Result<()> {
-        if !self.take_busy() && self.is_attached() { self.detach() } else { Ok(()) }
+        let quiet = self.writer.lock().last_ingest.saturating_add(IDLE) <= self.env.clock.now();
+        if quiet && self.is_attached() { self.detach() } else { Ok(()) }
     }
 
     fn facts(&self, segments: &[Arc<Segment>], index: usize, segment: &Segment) -> Result<Facts> {
@@ -95,32 +102,20 @@ impl Core {
         self.unsealed.lock().iter().any(|entry| entry.segment.base == segment.base)
     }
 
-    /// Ingest time of a segment's first record.
-    pub(crate) fn first_ingest(&self, segment: &Arc<Segment>) -> Result<Option<Timestamp>> {
-        let region = segment.region()?;
-        let end = segment.published(&region, self.env.read_only)?;
-        let lent = segment.lend(&region, end)?;
-        let frames = segment.frames(&lent)?;
-        let first = frames.walk(segment.base).find_map(|found| match found {
-            crate::segment::walk::Found::Frame(_, frame) => Some(frame.header.ingest),
-            crate::segment::walk::Found::Damage(..) => None,
-        });
-        Ok(first)
-    }
-
     /// When something may expire or grow old next.
     fn next_due(
         &self,
         segments: &[Arc<Segment>],
         facts: &[Facts],
-        age: std::time::Duration,
+        age: Duration,
         now: Timestamp,
     ) -> Timestamp {
-        let oldest = facts.first().and_then(|facts| facts.last_ingest).map(|last| last.saturating_add(self.ttl()));
+        let oldest =
+            facts.first().and_then(|facts| facts.last_ingest).map(|last| last.saturating_add(self.ttl()));
         let young = segments.last().filter(|last| last.end().is_none()).map(|_| now.saturating_add(age / 4));
         // A size limit can be passed at any time.
         let size = self.max_bytes().map(|_| now);
-        let quiet = now.saturating_add(std::time::Duration::from_secs(3600));
+        let quiet = now.saturating_add(Duration::from_secs(3600));
         [oldest, young, size].into_iter().flatten().min().unwrap_or(quiet).min(quiet)
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::format::Epoch;
 use crate::format::header::Header;
-use crate::segment::active::{Active, BUSY_BYTES, Fresh, MIN_BYTES, next_capacity};
 use crate::segment::Segment;
+use crate::segment::active::{Active, BUSY_BYTES, Fresh, MIN_BYTES, next_capacity};
 use crate::stream::{Core, State, Unsealed, Writer};
 use crate::vfs::region::FLOOR;
 use crate::{Error, ErrorKind, Result, Timestamp};
@@ -46,6 +46,9 @@ impl Core {
             (taken, Last { end: writer.end, ingest: writer.last_ingest, epoch: writer.epoch })
         };
         let end = last.end;
+        if let Some(taken) = &taken {
+            settle(taken);
+        }
         if taken.is_none() {
             self.mark_unclean()?;
             match self.take_up(end)? {
@@ -78,9 +81,10 @@ impl Core {
         self.check()?;
         match writer.state {
             State::Open => Ok(()),
-            State::ReadOnly => {
-                Err(Error::new(ErrorKind::ReadOnly, format!("append to stream {}: the store is open read-only", self.id)))
-            }
+            State::ReadOnly => Err(Error::new(
+                ErrorKind::ReadOnly,
+                format!("append to stream {}: the store is open read-only", self.id),
+            )),
             State::Poisoned => Err(self.poisoned()),
         }
     }
@@ -118,7 +122,9 @@ impl Core {
         length: usize,
     ) -> Result<Active> {
         let capacity = self.capacity_after(old, length);
-        let ready = ready.take().filter(|fresh| capacity <= fresh.capacity || BUSY_BYTES <= fresh.capacity.min(capacity));
+        let ready = ready
+            .take()
+            .filter(|fresh| capacity <= fresh.capacity || BUSY_BYTES <= fresh.capacity.min(capacity));
         let fits = ready.filter(|fresh| next_capacity(0, 0, length, MIN_BYTES) <= fresh.capacity);
         let fresh = match fits {
             Some(fresh) => fresh,
@@ -154,7 +160,11 @@ impl Core {
         let max = self.max_bytes().map_or(max, |bytes| max.min((bytes / 8).next_power_of_two()));
         let (capacity, used) = match old {
             Some(active) => (active.capacity, active.position() as u64),
-            None => match self.segments().last().and_then(|last| Some((last.head().ok()?.capacity, last.end()? - last.base))) {
+            None => match self
+                .segments()
+                .last()
+                .and_then(|last| Some((last.head().ok()?.capacity, last.end()? - last.base)))
+            {
                 Some((capacity, used)) => (capacity, used),
                 None => (0, 0),
             },
@@ -175,7 +185,9 @@ impl Core {
         let mut writer = self.writer.lock();
         writer.ready_to = active.region().populated();
         writer.thirsty_at = match active.capacity {
-            BUSY_BYTES.. => thirst(writer.ready_to, active.capacity as usize).min(active.capacity as usize / 2),
+            BUSY_BYTES.. => {
+                thirst(writer.ready_to, active.capacity as usize).min(active.capacity as usize / 2)
+            }
             _ => usize::MAX,
         };
         writer.active = Some(active);
@@ -208,6 +220,7 @@ impl Core {
             Err(end) => self.take_up(end)?,
         };
         if let Some(active) = taken {
+            settle(&active);
             let end = active.next();
             self.retire(active, end);
         }
@@ -295,11 +308,6 @@ impl Core {
         }
     }
 
-    /// Whether the log was appended to since this was asked last.
-    pub(crate) fn take_busy(&self) -> bool {
-        std::mem::take(&mut self.writer.lock().busy)
-    }
-
     /// The active segment, if one is being written or would be gone on with.
     pub(crate) fn open_segment(&self) -> Option<Arc<Segment>> {
         self.segments().last().filter(|last| last.end().is_none()).cloned()
@@ -307,6 +315,14 @@ impl Core {
 
     pub(crate) fn is_attached(&self) -> bool {
         self.writer.lock().active.is_some()
+    }
+}
+
+/// Waits until every claim in a segment that takes no more is committed, which is a copy's time. Only then may anybody
+/// learn that it ends: what lies before a known end is read without asking again.
+fn settle(active: &Active) {
+    while !active.is_settled() {
+        std::thread::yield_now();
     }
 }
 

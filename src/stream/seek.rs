@@ -77,7 +77,9 @@ impl Core {
 
     /// Checks a cursor against every way in which it may not hold here, and the log against damage at its position.
     fn resume(&self, cursor: Cursor) -> Result<Cursor> {
-        let doing = |what: &str| format!("resume stream {} from a cursor at offset {}: {what}", self.id, cursor.offset);
+        let doing = |what: &str| {
+            format!("resume stream {} from a cursor at offset {}: {what}", self.id, cursor.offset)
+        };
         if cursor.stream != self.id {
             let text = format!("resume stream {} from a cursor: it is of stream {}", self.id, cursor.stream);
             return Err(Error::new(ErrorKind::CursorStreamMismatch, text));
@@ -95,7 +97,8 @@ impl Core {
                 return Err(Error::new(ErrorKind::CursorAhead { tail }, text));
             }
             let safe = self.cursor_before(kept)?;
-            let text = doing(&format!("of epoch {} the log kept only what lies before {kept}", cursor.epoch.number));
+            let text =
+                doing(&format!("of epoch {} the log kept only what lies before {kept}", cursor.epoch.number));
             return Err(Error::new(ErrorKind::CursorDiverged { safe }, text));
         }
         let cutoff = self.cutoff();
@@ -127,7 +130,8 @@ impl Core {
         if !self.env.read_only && epoch == self.writer.lock().epoch {
             return Ok(published);
         }
-        let is_later = |other: Epoch| epoch.number < other.number || (epoch.number == other.number && epoch != other);
+        let is_later =
+            |other: Epoch| epoch.number < other.number || (epoch.number == other.number && epoch != other);
         let mut kept = published;
         for segment in self.segments().iter().rev() {
             // An unreadable segment tells nothing; its neighbours do.
@@ -241,7 +245,8 @@ impl Core {
     /// The offset of the first record with an ingest time of `time` or later, or the published end.
     fn first_since(&self, time: Timestamp) -> Result<u64> {
         let segments = self.segments();
-        let begins_before = |segment: &Arc<Segment>| segment.head().is_ok_and(|head| head.previous_ingest < time);
+        let begins_before =
+            |segment: &Arc<Segment>| segment.head().is_ok_and(|head| head.previous_ingest < time);
         let first = segments.partition_point(begins_before).saturating_sub(1);
         for segment in &segments[first..] {
             let Ok(region) = segment.region() else { continue };

@@ -67,7 +67,10 @@ impl Core {
         }
         let unsealed: Vec<_> = {
             let unsealed = self.unsealed.lock();
-            unsealed.iter().map(|entry| (Arc::clone(&entry.segment), Arc::clone(&entry.region), entry.named)).collect()
+            unsealed
+                .iter()
+                .map(|entry| (Arc::clone(&entry.segment), Arc::clone(&entry.region), entry.named))
+                .collect()
         };
         for (segment, region, named) in unsealed {
             let durable = self.durable();
@@ -89,8 +92,13 @@ impl Core {
             let range = head.position(from) as usize..head.position(published.max(from)) as usize;
             let synced = (|| {
                 if !named {
-                    region.sync(0..FLOOR).map_err(|err| Error::io("sync header of segment", &segment.path, err))?;
-                    self.env.vfs.sync_dir(&self.dir).map_err(|err| Error::io("sync directory", &self.dir, err))?;
+                    region
+                        .sync(0..FLOOR)
+                        .map_err(|err| Error::io("sync header of segment", &segment.path, err))?;
+                    self.env
+                        .vfs
+                        .sync_dir(&self.dir)
+                        .map_err(|err| Error::io("sync directory", &self.dir, err))?;
                 }
                 region.sync(range).map_err(|err| Error::io("sync segment", &segment.path, err))
             })();
@@ -123,6 +131,7 @@ impl Core {
     /// Seals the segments that took their last frame. What cannot be sealed stays unsealed, which costs the next open
     /// a look at its frames, and nothing else.
     pub(crate) fn seal_rolled(&self) -> Result<()> {
+        let _sealing = self.sealing.lock();
         loop {
             let next = {
                 let unsealed = self.unsealed.lock();
@@ -141,12 +150,9 @@ impl Core {
             }
             let mut unsealed = self.unsealed.lock();
             if unsealed.front().is_some_and(|entry| entry.segment.base == segment.base) {
+                // Unmapped without the lock.
                 let sealed = unsealed.pop_front();
                 drop(unsealed);
-                let records = segment.seal().map_or(0, |seal| seal.records);
-                let mut writer = self.writer.lock();
-                writer.records = writer.records.saturating_sub(records);
-                drop(writer);
                 drop(sealed);
             }
         }

@@ -59,6 +59,8 @@ pub enum Memory {
 pub trait HeapSync: Send + Sync {
     /// Makes `range` durable.
     fn sync(&self, range: Range<usize>) -> io::Result<()>;
+    /// Says that the pages of `range` were stored to, though their bytes are the same.
+    fn redirty(&self, _range: Range<usize>) {}
 }
 
 /// The bytes of a simulated file.
@@ -81,9 +83,16 @@ impl Heap {
     /// Copies the bytes at `position` out. Words that are being stored at the same time come out old or new.
     pub fn read(&self, buf: &mut [u8], position: usize) {
         assert!(position <= self.bytes && buf.len() <= self.bytes - position, "read past the end");
-        for (index, byte) in buf.iter_mut().enumerate() {
-            let at = position + index;
-            *byte = self.words[at / 8].load(Ordering::Relaxed).to_ne_bytes()[at % 8];
+        let mut words =
+            self.words[position / 8..].iter().map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+        let skip = position % 8;
+        let edge = if skip == 0 { 0 } else { buf.len().min(8 - skip) };
+        let (first, rest) = buf.split_at_mut(edge);
+        if !first.is_empty() {
+            first.copy_from_slice(&words.next().expect("within")[skip..skip + edge]);
+        }
+        for (chunk, word) in rest.chunks_mut(8).zip(words) {
+            chunk.copy_from_slice(&word[..chunk.len()]);
         }
     }
 
@@ -91,12 +100,23 @@ impl Heap {
     /// overwritten; the engine overwrites only above the published end, and tests only files that are closed.
     pub fn write(&self, bytes: &[u8], position: usize) {
         assert!(position <= self.bytes && bytes.len() <= self.bytes - position, "write past the end");
-        for (index, byte) in bytes.iter().enumerate() {
-            let at = position + index;
-            let word = &self.words[at / 8];
+        let patch = |word: &AtomicU64, skip: usize, part: &[u8]| {
             let mut new = word.load(Ordering::Relaxed).to_ne_bytes();
-            new[at % 8] = *byte;
+            new[skip..skip + part.len()].copy_from_slice(part);
             word.store(u64::from_ne_bytes(new), Ordering::Relaxed);
+        };
+        let mut words = self.words[position / 8..].iter();
+        let skip = position % 8;
+        let edge = if skip == 0 { 0 } else { bytes.len().min(8 - skip) };
+        let (first, rest) = bytes.split_at(edge);
+        if !first.is_empty() {
+            patch(words.next().expect("within"), skip, first);
+        }
+        for (chunk, word) in rest.chunks(8).zip(words) {
+            match chunk.try_into() {
+                Ok(whole) => word.store(u64::from_ne_bytes(whole), Ordering::Relaxed),
+                Err(_) => patch(word, 0, chunk),
+            }
         }
     }
 }
@@ -142,7 +162,10 @@ impl Region {
     pub(crate) fn new(memory: Memory, frozen: usize, read_only: bool) -> Arc<Region> {
         let (base, capacity) = (memory.base(), memory.capacity());
         assert!(base.addr().is_multiple_of(8), "a region is aligned to 8");
-        assert!(FLOOR <= frozen && frozen <= capacity && frozen.is_multiple_of(8), "frozen lies in the region");
+        assert!(
+            FLOOR <= frozen && frozen <= capacity && frozen.is_multiple_of(8),
+            "frozen lies in the region"
+        );
         Arc::new(Region {
             memory,
             base,
@@ -258,6 +281,9 @@ impl Region {
     /// Dirties every page of `range` with the bytes it holds, so that the next sync writes them anew.
     pub(crate) fn redirty(&self, range: Range<usize>) {
         assert!(!self.read_only && range.end <= self.capacity);
+        if let Memory::Heap(_, hook) = &self.memory {
+            hook.redirty(range.clone());
+        }
         let mut position = range.start & !4095;
         while position < range.end {
             // A read-modify-write that changes nothing is still a store to the page. It goes through an
@@ -306,13 +332,6 @@ impl fmt::Debug for Region {
 pub(crate) struct Lent {
     region: Arc<Region>,
     range: Range<usize>,
-}
-
-impl Lent {
-    /// Where the range lies in its region.
-    pub(crate) fn range(&self) -> Range<usize> {
-        self.range.clone()
-    }
 }
 
 impl Deref for Lent {

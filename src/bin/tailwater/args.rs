@@ -1,0 +1,301 @@
+//! What can be typed: every command, its arguments and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tailwater::{Cursor, Durability, Level, StreamName, Timestamp, TtlDays};
+
+use crate::when;
+
+/// Keeps log streams on disk: append records, read them back, resume from a cursor
+#[derive(Debug, Parser)]
+#[command(
+    name = "tailwater",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Exit status: 0 when all went well, 1 when something failed or `verify` found damage, 2 for wrong usage."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The heading above what every command takes.
+const GLOBAL: &str = "Options of every command";
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Directory of the store
+    #[arg(long, value_name = "DIR", env = "TAILWATER_DATA", default_value = "./tailwater-data")]
+    #[arg(global = true, help_heading = GLOBAL)]
+    pub data: PathBuf,
+    /// When to use colour; `auto` honours NO_COLOR and leaves pipes plain
+    #[arg(long, value_name = "WHEN", default_value = "auto", global = true, help_heading = GLOBAL)]
+    pub color: clap::ColorChoice,
+    /// Print JSON instead of text
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create, list, show, change and delete streams
+    #[command(subcommand)]
+    Stream(StreamCommand),
+    /// Append lines of files or of standard input, one record a line
+    Append(AppendArguments),
+    /// Print a stream from its beginning
+    Read(ReadArguments),
+    /// Print the last records of a stream, and with -f those that come
+    Tail(TailArguments),
+    /// Check every byte of the store, or of one stream, while others may be using it
+    Verify {
+        /// Only this stream
+        stream: Option<String>,
+    },
+    /// Set damaged files aside so that the rest can be used; deletes nothing
+    Repair,
+    /// Make a consistent copy of the store in DIR, which must not exist
+    Snapshot {
+        /// Where to put the copy; hard links make it cheap on the same filesystem
+        dir: PathBuf,
+    },
+    /// Count what the store holds, stream by stream
+    Stats,
+    /// Describe one segment file; needs no store
+    Inspect {
+        /// A file whose name ends in .seg
+        segment_file: PathBuf,
+    },
+    /// Apply retention now: drop what has expired and free its space
+    Compact,
+    /// Live through the whole life of a log in under a minute, in a temporary directory
+    Demo {
+        /// Log files to use; without any, those readable under /var/log, else lines made up
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StreamCommand {
+    /// Create a stream, and the store if need be; prints the stream's id
+    Create {
+        /// 1-64 letters, digits, `-`, `_` and `.`
+        #[arg(value_parser = clap::value_parser!(StreamName))]
+        name: StreamName,
+        /// Days a record stays visible, 1-365; without it the store's default holds
+        #[arg(long, value_name = "N", value_parser = ttl)]
+        ttl_in_days: Option<TtlDays>,
+        /// A tag; may be repeated
+        #[arg(long = "tag", value_name = "K=V", value_parser = pair)]
+        tags: Vec<(String, String)>,
+    },
+    /// List all streams
+    List,
+    /// Show one stream
+    Show {
+        /// The stream's name
+        name: String,
+    },
+    /// Change a stream's TTL or tags; acts at once on the records it holds
+    Update {
+        /// The stream's name
+        name: String,
+        /// Days a record stays visible, 1-365
+        #[arg(long, value_name = "N", value_parser = ttl)]
+        ttl_in_days: Option<TtlDays>,
+        /// Go back to the store's default TTL
+        #[arg(long, conflicts_with = "ttl_in_days")]
+        no_ttl: bool,
+        /// A tag; may be repeated. Those given replace all the stream had
+        #[arg(long = "tag", value_name = "K=V", value_parser = pair)]
+        tags: Vec<(String, String)>,
+        /// Remove all tags
+        #[arg(long, conflicts_with = "tags")]
+        no_tags: bool,
+    },
+    /// Delete a stream with all its records
+    Delete {
+        /// The stream's name
+        name: String,
+    },
+}
+
+/// What `append` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+One line is one record, empty ones included, and so is a last line that no newline ends. The bytes of a line are \
+kept exactly, except that one carriage return at its end is stripped. A line over 1 MiB is an error: what came \
+before it stays appended, and the summary counts it.
+
+jsonl and logfmt lift into the record what they find: level (level, severity, lvl), service (service, \
+service.name), event time (time, timestamp, ts, @timestamp: RFC 3339, or seconds to nanoseconds since 1970 by \
+their size) and body (message, msg, body; the whole line where there is none). The rest become attributes, nested \
+values as JSON. A line of another shape becomes the body as it stands, and so does one with more or longer \
+attributes than a record holds; both are counted.")]
+pub struct AppendArguments {
+    /// Name of the stream
+    pub stream: String,
+    /// Files to read in turn; `-` or none: standard input
+    pub files: Vec<PathBuf>,
+    /// How to take a line apart
+    #[arg(long, default_value = "text")]
+    pub format: Format,
+    /// Level of the records whose line gives none
+    #[arg(long)]
+    pub level: Option<Level>,
+    /// Service of the records whose line gives none
+    #[arg(long)]
+    pub service: Option<String>,
+    /// An attribute for every record; may be repeated
+    #[arg(long = "attribute", value_name = "K=V", value_parser = pair)]
+    pub attributes: Vec<(String, String)>,
+    /// What an append waits for: buffered, interval or sync; without it, what the stream was made with.
+    /// Unless buffered, everything is on disk when the command ends
+    #[arg(long)]
+    pub durability: Option<Durability>,
+    /// Create the store and the stream where they do not exist
+    #[arg(long)]
+    pub create: bool,
+    /// Count the records the stream holds, skip as many lines of input, and append the rest: finishes what was
+    /// interrupted. The stream must still hold its first record
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// How input lines are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The line is the body
+    Text,
+    /// A JSON object a line
+    Jsonl,
+    /// `key=value key="quoted value"`
+    Logfmt,
+}
+
+/// What `read` takes.
+#[derive(Debug, Args)]
+pub struct ReadArguments {
+    /// Name of the stream
+    pub stream: String,
+    /// Print at most this many records, or `all`
+    #[arg(short = 'n', long = "lines", value_name = "N|all", default_value = "all", value_parser = lines)]
+    pub lines: Lines,
+    #[command(flatten)]
+    pub from: From,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// What `tail` takes.
+#[derive(Debug, Args)]
+pub struct TailArguments {
+    /// Name of the stream
+    pub stream: String,
+    /// Keep printing records as they come, until Ctrl-C
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Begin this many matching records before the end, or `all` (default 10). Not used when a cursor or --since says
+    /// where to begin
+    #[arg(short = 'n', long = "lines", value_name = "N|all", value_parser = lines)]
+    pub lines: Option<Lines>,
+    #[command(flatten)]
+    pub from: From,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// Where to begin.
+#[derive(Debug, Args)]
+pub struct From {
+    /// Begin after the record this cursor stands behind
+    #[arg(long, value_name = "C", conflicts_with_all = ["cursor_file", "since"])]
+    pub after_cursor: Option<Cursor>,
+    /// Begin after the cursor in this file, if it exists; on exit and on Ctrl-C the position reached is saved there
+    #[arg(long, value_name = "F")]
+    pub cursor_file: Option<PathBuf>,
+    /// Begin with the first record ingested then or later: RFC 3339, `5m` (ago), or `@epoch`
+    #[arg(short = 'S', long, value_name = "TIME", value_parser = when::parse)]
+    pub since: Option<Timestamp>,
+}
+
+/// What to leave out.
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// End before the first record ingested then or later
+    #[arg(short = 'U', long, value_name = "TIME", value_parser = when::parse)]
+    pub until: Option<Timestamp>,
+    /// Only records of this level or worse: trace, debug, info, warn, error, fatal
+    #[arg(short, long)]
+    pub level: Option<Level>,
+    /// Only records whose body holds these bytes
+    #[arg(short, long, value_name = "TEXT")]
+    pub grep: Option<String>,
+}
+
+/// How to print.
+#[derive(Debug, Args)]
+pub struct OutputArguments {
+    /// text: a line for people, with event time (else ingest time) and control characters escaped; json: an object a
+    /// line; raw: the body's bytes and a newline. Gaps go to stderr, in json to stdout as objects
+    #[arg(short, long, default_value = "text")]
+    pub output: Output,
+    /// After the last record, print the cursor behind it: `-- cursor: C`, in json `{"cursor":"C"}`; with raw on stderr
+    #[arg(long)]
+    pub show_cursor: bool,
+}
+
+/// How records are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A line for people
+    Text,
+    /// One object a line
+    Json,
+    /// Body and newline
+    Raw,
+}
+
+/// A number of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// Every one.
+    All,
+    /// This many.
+    Count(u64),
+}
+
+fn lines(text: &str) -> Result<Lines, String> {
+    match text {
+        "all" => Ok(Lines::All),
+        _ => text.parse().map(Lines::Count).map_err(|_| "neither a number nor `all`".to_owned()),
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("no `=` between key and value")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn ttl(text: &str) -> Result<TtlDays, String> {
+    let days = text.parse().map_err(|_| "ttl_in_days: 1 to 365".to_owned())?;
+    TtlDays::new(days).map_err(|err| err.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,64 @@
+//! Tailwater: an embedded, append-only log storage engine.
+//!
+//! A host process links this crate, appends records to log streams, and reads them back through cursors that anyone can
+//! resume at any time, for as long as the data lives.
+//!
+//! ```
+//! # fn main() -> tailwater::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! use tailwater::{Level, Record, Start, Step, Store, StreamName, StreamSpec, TtlDays};
+//!
+//! let store = Store::open(dir.path())?;
+//! let spec = StreamSpec::new(StreamName::new("web")?).ttl(TtlDays::new(7)?);
+//! let web = store.create_stream(spec)?;
+//! web.append(&Record::new("GET /health 200").level(Level::Info).service("front"))?;
+//!
+//! let mut reader = web.read(Start::Beginning)?;
+//! while let Step::Records(batch) = reader.next()? {
+//!     for record in &batch {
+//!         println!("{} {}", record.ingest_time(), String::from_utf8_lossy(record.body()));
+//!     }
+//! }
+//! let resume_here = reader.cursor().to_string();
+//! store.close()?;
+//! # assert!(!resume_here.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it promises, and under which assumptions, stands in the README and in `docs/design.md`; what it writes, byte
+//! by byte, in `docs/format.md`.
+
+#![deny(missing_docs)]
+
+mod catalog;
+mod error;
+mod format;
+mod record;
+mod segment;
+mod store;
+mod stream;
+mod time;
+#[cfg(not(any(test, feature = "sim")))]
+mod vfs;
+#[cfg(any(test, feature = "sim"))]
+pub mod vfs;
+
+pub use catalog::names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
+pub use error::{Error, ErrorKind, Result};
+pub use format::cursor::Cursor;
+pub use format::frame::{
+    Attributes, MAX_ATTRIBUTES, MAX_BATCH, MAX_BATCH_RECORDS, MAX_BODY, MAX_KEY, MAX_RECORD, MAX_SERVICE,
+    MAX_VALUE,
+};
+pub use record::{Level, Record};
+pub use store::{
+    Options, RepairReport, SegmentReport, Store, StoreStats, StreamInfo, StreamSpec, StreamUpdate,
+    TickReport, inspect, repair,
+};
+pub use stream::{
+    Appended, Batch, Damage, Durability, Gap, GapReason, Limit, Reader, RecordRef, Records, Recovery, Start,
+    Step, Steps, Stream, StreamStats, Tail, VerifyReport,
+};
+pub use time::Timestamp;
+pub use vfs::{Clock, Vfs};

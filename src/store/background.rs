@@ -1,0 +1,133 @@
+//! The store's three threads, and the same work on demand.
+//!
+//! | thread  | waits for                          | does                                                        |
+//! |---------|------------------------------------|-------------------------------------------------------------|
+//! | sync    | a stream with something to sync    | lets the interval pass, syncs every such stream, seals      |
+//! | ready   | a writer that nears untouched pages | touches pages ahead of it, makes its next segment's file    |
+//! | compact | a second                           | follows the clock, applies retention, lets go of idle streams |
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use crate::store::{Shared, TickReport};
+use crate::stream::env::Env;
+use crate::{ErrorKind, Result, StreamId, Timestamp};
+
+/// How often the compactor looks.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the store's time is kept on disk while something is appended, in ticks.
+const MARK_TICKS: u64 = 600;
+
+/// Starts the threads. They end when the store is closed or its last handle goes.
+pub(super) fn start(shared: &Arc<Shared>) {
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        // Without a thread the work waits for `tick`; appends, and what they promise, do not depend on it.
+        let _ = thread::Builder::new().name(format!("tailwater-{name}")).spawn(work);
+    };
+    let env = Arc::clone(&shared.env);
+    spawn("sync", Box::new(move || sync(&env)));
+    let env = Arc::clone(&shared.env);
+    spawn("ready", Box::new(move || ready(&env)));
+    let (env, weak) = (Arc::clone(&shared.env), Arc::downgrade(shared));
+    spawn("compact", Box::new(move || compact(&env, &weak)));
+}
+
+fn sync(env: &Env) {
+    while !env.is_closed() {
+        env.dirty.wait(Duration::from_secs(3600), || env.is_closed());
+        // What comes within the interval shares the sync.
+        env.dirty.pause(env.settings.sync_interval, || env.is_closed());
+        sync_waiting(env);
+    }
+}
+
+/// Syncs and seals every stream that waits for it.
+fn sync_waiting(env: &Env) {
+    for core in env.dirty.take() {
+        // A failure has poisoned the stream, which tells everybody who appends to it.
+        let _ = core.sync_in_background();
+    }
+}
+
+fn ready(env: &Env) {
+    while !env.is_closed() {
+        env.thirsty.wait(Duration::from_secs(3600), || env.is_closed());
+        for core in env.thirsty.take() {
+            core.make_ready();
+        }
+    }
+}
+
+fn compact(env: &Arc<Env>, shared: &Weak<Shared>) {
+    let mut ticks: u64 = 0;
+    while !env.is_closed() {
+        env.turns.pause(TICK, || env.is_closed());
+        let Some(shared) = shared.upgrade() else { return };
+        if env.is_closed() {
+            return;
+        }
+        ticks += 1;
+        // What failed is tried again in a second, and told to whoever calls `tick`.
+        let _ = shared.compact(false);
+        if ticks.is_multiple_of(MARK_TICKS) {
+            let _ = shared.keep_mark();
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn tick(&self) -> Result<TickReport> {
+        for core in self.env.thirsty.take() {
+            core.make_ready();
+        }
+        sync_waiting(&self.env);
+        self.compact(true)
+    }
+
+    /// Applies retention to every stream that is due (or to all), and lets go of those that are idle.
+    fn compact(&self, all: bool) -> Result<TickReport> {
+        let _ticking = self.ticking.lock();
+        self.env.check_open()?;
+        let now = Timestamp::from_nanos(self.env.clock.look().store);
+        let ids: Vec<_> = self.catalog.lock().all_streams().map(|entry| entry.id).collect();
+        let mut report = TickReport::default();
+        let mut outcome = Ok(());
+        for id in ids {
+            match self.compact_stream(id, all, now, &mut report) {
+                Err(err) if !matches!(err.kind(), ErrorKind::NotFound | ErrorKind::StreamDeleted) => {
+                    outcome = outcome.and(Err(err));
+                }
+                _ => {}
+            }
+        }
+        outcome.map(|()| report)
+    }
+
+    fn compact_stream(&self, id: StreamId, all: bool, now: Timestamp, report: &mut TickReport) -> Result<()> {
+        let in_memory = self.open.lock().get(&id).cloned();
+        let is_ours = in_memory.is_none();
+        let core = match in_memory {
+            Some(core) => core,
+            None if !all && self.quiet.lock().get(&id).is_some_and(|due| now < *due) => return Ok(()),
+            None => self.core(id)?,
+        };
+        report.streams += 1;
+        if all || Timestamp::from_nanos(core.due.load(Ordering::Relaxed)) <= now {
+            let retained = core.retain()?;
+            report.removed_segments += retained.segments;
+            report.removed_bytes += retained.bytes;
+        }
+        core.idle()?;
+        if is_ours && !core.is_attached() {
+            // Opened for this only: it does not stay in memory, but when to look again does.
+            self.quiet.lock().insert(id, Timestamp::from_nanos(core.due.load(Ordering::Relaxed)));
+            let mut open = self.open.lock();
+            if Arc::strong_count(&core) == 2 {
+                open.remove(&id);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,607 @@
+//! A store: one directory of streams, opened for writing by one process at a time.
+
+mod background;
+mod inspect;
+mod options;
+mod repair;
+mod snapshot;
+mod spec;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::catalog::{Catalog, Mode, Quotas, StreamEntry};
+use crate::format::envelope;
+use crate::stream::env::Env;
+use crate::stream::open::Opening;
+use crate::stream::{Core, Durability, Policy, Stream, StreamStats, VerifyReport};
+use crate::vfs::guard::{GuardedClock, Mark};
+use crate::vfs::{self, EntryKind, Lock, Vfs};
+use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
+
+pub use inspect::{SegmentReport, inspect};
+pub use options::Options;
+pub use repair::{RepairReport, repair};
+pub use spec::{StreamInfo, StreamSpec, StreamUpdate};
+
+/// Names in a store's directory.
+pub(crate) mod names {
+    pub(crate) const LOCK: &str = "LOCK";
+    pub(crate) const CLOCK: &str = "clock";
+    pub(crate) const CATALOG: &str = "catalog";
+    pub(crate) const STREAMS: &str = "streams";
+    pub(crate) const META: &str = "meta";
+    pub(crate) const DELETED: &str = "deleted";
+}
+
+const CLOCK_MAGIC: envelope::Magic = *b"\x89TWCK\r\n\x1a";
+
+/// A directory of log streams. Clones share it; the last one closes it.
+///
+/// ```
+/// # fn main() -> tailwater::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use tailwater::{Record, Store, StreamName, StreamSpec};
+///
+/// let store = Store::open(dir.path())?;
+/// let stream = store.create_stream(StreamSpec::new(StreamName::new("web")?))?;
+/// stream.append(&Record::new("GET / 200"))?;
+/// store.close()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+/// What the clones of a store share, and its threads.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) env: Arc<Env>,
+    /// Guards names and policies; held while a change to them becomes durable.
+    pub(crate) catalog: Mutex<Catalog>,
+    /// Guards which streams are in memory.
+    pub(crate) open: Mutex<HashMap<StreamId, Arc<Core>>>,
+    /// When retention has to look again at streams that are not in memory.
+    quiet: Mutex<HashMap<StreamId, Timestamp>>,
+    /// The time as it was last kept on disk.
+    mark: Mutex<Option<Mark>>,
+    /// Held during a tick, so that closing waits for it.
+    ticking: Mutex<()>,
+    /// Released when the store is closed.
+    lock: Mutex<Option<Lock>>,
+}
+
+impl Store {
+    /// Opens the store in `dir` for reading and writing, with the default [`Options`]; makes it where there is none.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Store> {
+        Options::new().open(dir)
+    }
+
+    /// Opens the store in `dir` for reading only, with the default [`Options`].
+    ///
+    /// # Errors
+    /// As [`Options::open_read_only`].
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Store> {
+        Options::new().open_read_only(dir)
+    }
+
+    pub(crate) fn open_with(options: Options, dir: &Path) -> Result<Store> {
+        let settings = options.settings()?;
+        let vfs = Arc::clone(&options.vfs);
+        let catalog_dir = dir.join(names::CATALOG);
+        if !options.create && !Catalog::exists(&*vfs, &catalog_dir)? {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("open store {}: there is none", dir.display()),
+            ));
+        }
+        let lock = lock(&*vfs, dir)?;
+        if !Catalog::exists(&*vfs, &catalog_dir)? && has_streams(&*vfs, dir)? {
+            let text = format!(
+                "open store {}: there are streams and no catalogue; `repair` rebuilds it",
+                dir.display()
+            );
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        let mark = read_mark(&*vfs, dir)?;
+        let clock = GuardedClock::new(options.clock.clone(), mark);
+        let catalog = Catalog::open(Arc::clone(&vfs), &catalog_dir, Mode::Writable, clock.now())?;
+        let streams = dir.join(names::STREAMS);
+        let made = vfs.create_dir_all(&streams).and_then(|()| vfs.sync_dir(dir));
+        made.map_err(|err| Error::io("create directory", &streams, err))?;
+        remove_deleted(&*vfs, dir, &catalog)?;
+        let env = Env::new(vfs, clock, catalog.store_id(), settings, false);
+        Ok(Store::assemble(dir, env, catalog, Some(lock), mark))
+    }
+
+    pub(crate) fn open_read_only_with(options: Options, dir: &Path) -> Result<Store> {
+        let settings = options.settings()?;
+        let vfs = Arc::clone(&options.vfs);
+        let clock = GuardedClock::new(options.clock.clone(), read_mark(&*vfs, dir)?);
+        let catalog =
+            Catalog::open(Arc::clone(&vfs), &dir.join(names::CATALOG), Mode::ReadOnly, clock.now())?;
+        let env = Env::new(vfs, clock, catalog.store_id(), settings, true);
+        Ok(Store::assemble(dir, env, catalog, None, None))
+    }
+
+    fn assemble(
+        dir: &Path,
+        env: Arc<Env>,
+        catalog: Catalog,
+        lock: Option<Lock>,
+        mark: Option<Mark>,
+    ) -> Store {
+        let background = env.settings.background && !env.read_only;
+        let shared = Arc::new(Shared {
+            dir: dir.into(),
+            env,
+            catalog: Mutex::new(catalog),
+            open: Mutex::new(HashMap::new()),
+            quiet: Mutex::new(HashMap::new()),
+            mark: Mutex::new(mark),
+            ticking: Mutex::new(()),
+            lock: Mutex::new(lock),
+        });
+        let store = Store { shared };
+        if background {
+            background::start(&store.shared);
+        }
+        store
+    }
+
+    /// The store's directory.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// Whether it was opened for reading only.
+    pub fn is_read_only(&self) -> bool {
+        self.shared.env.read_only
+    }
+
+    /// Creates a stream; durable before it returns. Its files are made at its first append.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `ReadOnly`, `Closed`, `NoSpace`, `Io`; `Poisoned` after a failed sync of the catalogue.
+    pub fn create_stream(&self, spec: StreamSpec) -> Result<Stream> {
+        let shared = self.writable("create a stream")?;
+        let id = {
+            let mut catalog = shared.catalog.lock();
+            let (tenant, group) = (Catalog::default_tenant(), catalog.default_group()?);
+            catalog.create_stream(&tenant, group, spec.0, &Quotas::UNLIMITED, shared.env.clock.now())?.id
+        };
+        self.stream_by_id(id)
+    }
+
+    /// The stream called `name`. Opened now if nobody has: recovery, where the stream needs it, happens here.
+    ///
+    /// # Errors
+    /// `NotFound`, `Closed`, `Unsupported`, `Io`.
+    pub fn stream(&self, name: &str) -> Result<Stream> {
+        self.shared.env.check_open()?;
+        let id = self.shared.look_up(name)?.id;
+        self.stream_by_id(id)
+    }
+
+    /// The stream with this id.
+    ///
+    /// # Errors
+    /// As [`stream`](Store::stream).
+    pub fn stream_by_id(&self, id: StreamId) -> Result<Stream> {
+        self.shared.env.check_open()?;
+        Ok(Stream { core: self.shared.core(id)? })
+    }
+
+    /// Every stream, by name.
+    ///
+    /// # Errors
+    /// `Closed`, `Io`.
+    pub fn streams(&self) -> Result<Vec<StreamInfo>> {
+        self.shared.env.check_open()?;
+        let mut catalog = self.shared.catalog.lock();
+        catalog.refresh()?;
+        let (tenant, group) = (Catalog::default_tenant(), catalog.default_group()?);
+        Ok(catalog.streams(&tenant, group)?.map(|entry| info(&catalog, entry)).collect())
+    }
+
+    /// What the stream called `name` is.
+    ///
+    /// # Errors
+    /// `NotFound`, `Closed`, `Io`.
+    pub fn stream_info(&self, name: &str) -> Result<StreamInfo> {
+        self.shared.env.check_open()?;
+        let entry = self.shared.look_up(name)?;
+        Ok(info(&self.shared.catalog.lock(), &entry))
+    }
+
+    /// Alters a stream; durable before it returns, and in force at once.
+    ///
+    /// # Errors
+    /// `NotFound`, `ReadOnly`, `Closed`, `NoSpace`, `Io`, `Poisoned`.
+    pub fn update_stream(&self, name: &str, update: StreamUpdate) -> Result<StreamInfo> {
+        let shared = self.writable("update a stream")?;
+        let id = shared.look_up(name)?.id;
+        let mut catalog = shared.catalog.lock();
+        let entry = catalog.update_stream(id, update.into_change(), shared.env.clock.now())?.clone();
+        let meta = catalog.meta(id)?.encode();
+        if let Some(core) = shared.open.lock().get(&id) {
+            core.set_policy(policy(&shared.env, &catalog, &entry));
+        }
+        let info = info(&catalog, &entry);
+        drop(catalog);
+        shared.quiet.lock().remove(&id);
+        shared.core(id)?.set_meta(meta)?;
+        Ok(info)
+    }
+
+    /// Deletes a stream with all its records. Durable before it returns; readers and writers get `StreamDeleted`.
+    ///
+    /// # Errors
+    /// `NotFound`, `ReadOnly`, `Closed`, `Io`, `Poisoned`.
+    pub fn delete_stream(&self, name: &str) -> Result<()> {
+        let shared = self.writable("delete a stream")?;
+        let id = shared.look_up(name)?.id;
+        shared.delete(id)
+    }
+
+    /// Reads everything again and compares it with its checksums. Appends may go on meanwhile.
+    ///
+    /// # Errors
+    /// `Closed`, `Io`, `Unsupported`. Damage is not an error but in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        let mut report = VerifyReport::default();
+        for info in self.streams()? {
+            match self.stream_by_id(info.id).and_then(|stream| stream.verify()) {
+                Ok(this) => report.add(this),
+                Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        report.damage.extend(self.shared.orphans()?);
+        Ok(report)
+    }
+
+    /// Figures about the store and each of its streams.
+    ///
+    /// # Errors
+    /// `Closed`, `Io`.
+    pub fn stats(&self) -> Result<StoreStats> {
+        let mut stats = StoreStats::default();
+        for info in self.streams()? {
+            match self.stream_by_id(info.id).and_then(|stream| stream.stats()) {
+                Ok(this) => stats.add(info, this),
+                Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(stats)
+    }
+
+    /// Makes everything published in every stream durable.
+    ///
+    /// # Errors
+    /// The first stream's that fails; the others are synced all the same.
+    pub fn sync(&self) -> Result<()> {
+        self.shared.env.check_open()?;
+        let cores: Vec<_> = self.shared.open.lock().values().cloned().collect();
+        let mut outcome = Ok(());
+        for core in cores {
+            outcome = outcome.and(Stream { core }.sync());
+        }
+        outcome
+    }
+
+    /// Does now what the store's threads do from time to time: follows the clock, syncs and seals what waits, applies
+    /// retention, lets go of idle streams.
+    ///
+    /// # Errors
+    /// The first stream's that fails; the others are done all the same.
+    pub fn tick(&self) -> Result<TickReport> {
+        self.writable("tick")?.tick()
+    }
+
+    /// Copies the store as it is into `dir`, which must not exist or be empty: whole segments by hard links where the
+    /// filesystem can, the rest by copying. Appends go on meanwhile. The copy opens like any store.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where `dir` holds something; `NoSpace`, `Io`, `Closed`.
+    pub fn snapshot(&self, dir: impl AsRef<Path>) -> Result<()> {
+        self.shared.env.check_open()?;
+        self.shared.snapshot(dir.as_ref())
+    }
+
+    /// Closes the store: everything durable, every stream marked clean, the lock released. Clones and streams get
+    /// `Closed` from then on. Closing twice is fine.
+    ///
+    /// # Errors
+    /// The first stream's whose sync fails; the others are closed all the same.
+    pub fn close(&self) -> Result<()> {
+        self.shared.close()
+    }
+
+    fn writable(&self, doing: &str) -> Result<&Arc<Shared>> {
+        self.shared.env.check_open()?;
+        if self.is_read_only() {
+            return Err(Error::new(ErrorKind::ReadOnly, format!("{doing}: the store is open read-only")));
+        }
+        Ok(&self.shared)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.shared.dir.display())
+    }
+}
+
+impl Shared {
+    fn look_up(&self, name: &str) -> Result<StreamEntry> {
+        let mut catalog = self.catalog.lock();
+        catalog.refresh()?;
+        let (tenant, group) = (Catalog::default_tenant(), catalog.default_group()?);
+        Ok(catalog.stream_named(&tenant, group, name)?.clone())
+    }
+
+    /// The stream in memory, opened now if it is not there.
+    pub(crate) fn core(&self, id: StreamId) -> Result<Arc<Core>> {
+        let mut catalog = self.catalog.lock();
+        catalog.refresh()?;
+        let entry = catalog.stream(id)?.clone();
+        let policy = policy(&self.env, &catalog, &entry);
+        let meta = catalog.meta(id)?.encode();
+        drop(catalog);
+        let mut open = self.open.lock();
+        if let Some(core) = open.get(&id) {
+            if self.env.read_only {
+                core.set_policy(policy);
+            }
+            return Ok(Arc::clone(core));
+        }
+        let dir = self.stream_dir(id);
+        let core = Core::open(&self.env, Opening { id, dir, policy, meta })?;
+        open.insert(id, Arc::clone(&core));
+        Ok(core)
+    }
+
+    pub(crate) fn stream_dir(&self, id: StreamId) -> PathBuf {
+        self.dir.join(names::STREAMS).join(id.to_string())
+    }
+
+    /// Forgets a stream, then removes its files. The mark in its directory lets the next open finish what a crash
+    /// interrupts, and nothing but what was deleted.
+    fn delete(&self, id: StreamId) -> Result<()> {
+        let vfs = &*self.env.vfs;
+        let dir = self.stream_dir(id);
+        let mark = dir.join(names::DELETED);
+        let has_dir = match vfs.list(&dir) {
+            Ok(_) => true,
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => false,
+            Err(err) => return Err(Error::io("list directory of stream", &dir, err)),
+        };
+        if has_dir {
+            vfs.replace(&mark, &[]).map_err(|err| Error::io("mark stream deleted", &mark, err))?;
+        }
+        self.catalog.lock().delete_stream(id)?;
+        if let Some(core) = self.open.lock().remove(&id) {
+            core.mark_deleted();
+        }
+        if has_dir { remove_tree(vfs, &dir) } else { Ok(()) }
+    }
+
+    /// Directories of streams that the catalogue does not know.
+    fn orphans(&self) -> Result<Vec<crate::stream::Damage>> {
+        let dir = self.dir.join(names::STREAMS);
+        let entries = self.env.vfs.list(&dir).map_err(|err| Error::io("list directory", &dir, err))?;
+        let catalog = self.catalog.lock();
+        let known = |name: &str| name.parse::<StreamId>().is_ok_and(|id| catalog.stream(id).is_ok());
+        let orphans = entries.into_iter().filter(|entry| !known(&entry.name));
+        // A stream may have been deleted a moment ago, its files not yet.
+        let orphans = orphans.filter(|entry| {
+            self.env
+                .vfs
+                .list(&dir.join(&entry.name))
+                .is_ok_and(|files| files.iter().all(|file| file.name != names::DELETED))
+        });
+        let damage = orphans.map(|entry| crate::stream::Damage {
+            stream: entry.name.parse().ok(),
+            path: dir.join(&entry.name),
+            start: None,
+            end: None,
+            what: "the catalogue does not know this stream; `repair` brings it back".into(),
+        });
+        Ok(damage.collect())
+    }
+
+    /// Everything durable, every stream clean, the lock released.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.env.is_closed() || self.env.read_only {
+            self.env.close();
+            return Ok(());
+        }
+        // Detach first: it refuses nothing yet, and what is appended in between is detached below.
+        let detach_all = || {
+            let cores: Vec<_> = self.open.lock().values().cloned().collect();
+            cores.iter().fold(Ok(()), |outcome, core| outcome.and(core.detach()))
+        };
+        let outcome = detach_all();
+        if !self.env.close() {
+            return outcome;
+        }
+        let _ticking = self.ticking.lock();
+        let outcome = outcome.and(detach_all());
+        for core in self.open.lock().values() {
+            core.wake_all();
+        }
+        let outcome = outcome.and(self.keep_mark());
+        *self.lock.lock() = None;
+        outcome
+    }
+
+    /// Keeps the store's time on disk.
+    pub(crate) fn keep_mark(&self) -> Result<()> {
+        let mark = self.env.clock.look();
+        let path = self.dir.join(names::CLOCK);
+        let bytes = envelope::encode(CLOCK_MAGIC, 1, &mark);
+        self.env.vfs.replace(&path, &bytes).map_err(|err| Error::io("write", &path, err))?;
+        *self.mark.lock() = Some(mark);
+        Ok(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Whoever wants to hear of a failure calls `close`.
+        let _ = self.close();
+    }
+}
+
+/// Figures about a store.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Records held.
+    pub records: u64,
+    /// Bytes of log held.
+    pub bytes: u64,
+    /// Bytes of disk the segments take.
+    pub disk_bytes: u64,
+    /// Segment files.
+    pub segments: usize,
+    /// Bytes published and not durable yet.
+    pub durable_lag: u64,
+    /// Each stream's figures, by name.
+    pub streams: Vec<(StreamInfo, StreamStats)>,
+}
+
+impl StoreStats {
+    fn add(&mut self, info: StreamInfo, stats: StreamStats) {
+        self.records += stats.records;
+        self.bytes += stats.bytes;
+        self.disk_bytes += stats.disk_bytes;
+        self.segments += stats.segments;
+        self.durable_lag += stats.durable_lag();
+        self.streams.push((info, stats));
+    }
+}
+
+/// What a tick did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct TickReport {
+    /// Streams looked at.
+    pub streams: usize,
+    /// Segments that retention removed.
+    pub removed_segments: usize,
+    /// Bytes of disk that gave back.
+    pub removed_bytes: u64,
+}
+
+fn info(catalog: &Catalog, entry: &StreamEntry) -> StreamInfo {
+    StreamInfo {
+        id: entry.id,
+        name: entry.name.clone(),
+        created: entry.created,
+        ttl: entry.ttl,
+        effective_ttl: catalog.effective_ttl(entry),
+        max_bytes: entry.max_bytes,
+        tags: entry.tags.clone(),
+        durability: own_durability(entry),
+    }
+}
+
+fn own_durability(entry: &StreamEntry) -> Option<Durability> {
+    entry.durability.and_then(|own| Durability::ALL.get(usize::from(own)).copied())
+}
+
+pub(crate) fn policy(env: &Env, catalog: &Catalog, entry: &StreamEntry) -> Policy {
+    Policy {
+        ttl: catalog.effective_ttl(entry).as_duration(),
+        expired_before: entry.expired_before,
+        max_bytes: entry.max_bytes,
+        durability: own_durability(entry).unwrap_or(env.settings.durability),
+    }
+}
+
+/// Takes the writer's lock of the store in `dir`, making the directory.
+pub(crate) fn lock(vfs: &dyn Vfs, dir: &Path) -> Result<Lock> {
+    vfs.create_dir_all(dir).map_err(|err| Error::io("create directory", dir, err))?;
+    let path = dir.join(names::LOCK);
+    let lock = vfs.try_lock(&path, &std::process::id().to_string());
+    match lock.map_err(|err| Error::io("lock", &path, err))? {
+        Lock::Taken(note) => {
+            let pid = note.trim().parse().ok();
+            let who = pid.map_or("another process".into(), |pid: u32| format!("process {pid}"));
+            let text = format!("open store {} for writing: {who} has it open", dir.display());
+            Err(Error::new(ErrorKind::Locked { pid }, text))
+        }
+        held => Ok(held),
+    }
+}
+
+pub(crate) fn read_mark(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Mark>> {
+    let path = dir.join(names::CLOCK);
+    match vfs::read_all(vfs, &path, 4096) {
+        // A damaged mark protects less, and is no reason to refuse the store.
+        Ok(bytes) => Ok(envelope::decode(CLOCK_MAGIC, 1, &bytes).ok().map(|(mark, _)| mark)),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(Error::io("read", &path, err)),
+    }
+}
+
+fn has_streams(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
+    let streams = dir.join(names::STREAMS);
+    match vfs.list(&streams) {
+        Ok(entries) => Ok(!entries.is_empty()),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(err) => Err(Error::io("list directory", &streams, err)),
+    }
+}
+
+/// Finishes deletions that a crash interrupted.
+fn remove_deleted(vfs: &dyn Vfs, dir: &Path, catalog: &Catalog) -> Result<()> {
+    let streams = dir.join(names::STREAMS);
+    let entries = vfs.list(&streams).map_err(|err| Error::io("list directory", &streams, err))?;
+    for entry in entries {
+        if entry.name.parse::<StreamId>().is_ok_and(|id| catalog.stream(id).is_ok()) {
+            // Marked perhaps, and then the catalogue's change was lost: the caller was never told that it is gone.
+            continue;
+        }
+        let stream = streams.join(&entry.name);
+        let files = vfs.list(&stream).unwrap_or_default();
+        if files.iter().any(|file| file.name == names::DELETED) {
+            remove_tree(vfs, &stream)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a deleted stream's directory, the mark last.
+fn remove_tree(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let entries = vfs.list(dir).map_err(|err| Error::io("list directory", dir, err))?;
+    for entry in entries.iter().filter(|entry| entry.name != names::DELETED) {
+        let path = dir.join(&entry.name);
+        match entry.kind {
+            EntryKind::Directory => remove_tree(vfs, &path)?,
+            _ => vfs.remove_file(&path).map_err(|err| Error::io("remove", &path, err))?,
+        }
+    }
+    let mark = dir.join(names::DELETED);
+    match vfs.remove_file(&mark) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &mark, err));
+        }
+        _ => {}
+    }
+    vfs.remove_dir(dir).map_err(|err| Error::io("remove directory", dir, err))
+}

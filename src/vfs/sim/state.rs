@@ -1,0 +1,376 @@
+//! The names on a simulated disk, what of them is durable, and who may still call.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::choice::Choice;
+use super::node::{Node, touched};
+use super::{Crash, Fault, Op};
+
+/// Larger files are refused, so that a wild length is an error and not all of the memory.
+const MAX_FILE: u64 = 1 << 36;
+
+/// Everything behind the clones of a disk.
+pub(super) struct State {
+    pub(super) live: BTreeMap<PathBuf, Target>,
+    pub(super) durable: BTreeMap<PathBuf, Target>,
+    /// What makes `live` of `durable`, oldest first.
+    pub(super) pending: Vec<Change>,
+    pub(super) unordered: bool,
+    /// Files that are locked.
+    pub(super) locks: Vec<u64>,
+    pub(super) life: u64,
+    /// Numbers files, and the temporary names of `replace`.
+    pub(super) serial: u64,
+    /// Pages held by files that have a name.
+    pub(super) used: usize,
+    pub(super) capacity: usize,
+    pub(super) faults: Vec<Fault>,
+    pub(super) counts: [u64; Op::ALL.len()],
+    pub(super) calls: u64,
+    pub(super) off_at: Option<u64>,
+    pub(super) off: bool,
+}
+
+pub(super) struct Inode {
+    pub(super) id: u64,
+    pub(super) node: Mutex<Node>,
+}
+
+#[derive(Clone)]
+pub(super) enum Target {
+    Directory,
+    File(Arc<Inode>),
+}
+
+/// A change of one directory, which reaches the disk whole or not at all.
+#[derive(Clone)]
+pub(super) enum Change {
+    Link(PathBuf, Target),
+    Unlink(PathBuf),
+    RemoveDir(PathBuf),
+    /// Belongs to the directory it leads to.
+    Rename(PathBuf, PathBuf, Arc<Inode>),
+}
+
+impl Change {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Change::Link(path, _) | Change::Rename(_, path, _) => path,
+            Change::Unlink(path) | Change::RemoveDir(path) => path,
+        }
+    }
+
+    pub(super) fn concerns_two(&self) -> bool {
+        match self {
+            Change::Link(..) | Change::Unlink(_) => false,
+            Change::RemoveDir(_) => true,
+            Change::Rename(from, to, _) => from.parent() != to.parent(),
+        }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        self.path().parent().expect("no name is the root's")
+    }
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            live: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            pending: Vec::new(),
+            unordered: false,
+            locks: Vec::new(),
+            life: 0,
+            serial: 0,
+            used: 0,
+            capacity: usize::MAX,
+            faults: Vec::new(),
+            counts: [0; Op::ALL.len()],
+            calls: 0,
+            off_at: None,
+            off: false,
+        }
+    }
+}
+
+impl State {
+    /// Counts a call; says how it fails, if it is to.
+    pub(super) fn fault(&mut self, op: Op) -> Option<io::Error> {
+        let count = self.counts[op as usize];
+        let fault = self.faults.iter().find(|fault| {
+            fault.op == op && if fault.sticky { fault.nth <= count } else { fault.nth == count }
+        })?;
+        Some(io::Error::new(fault.error, format!("simulated fault: {op:?} number {count}")))
+    }
+
+    pub(super) fn directory(&self, dir: &Path) -> io::Result<()> {
+        match self.live.get(dir) {
+            _ if is_root(dir) => Ok(()),
+            Some(Target::Directory) => Ok(()),
+            Some(Target::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    pub(super) fn file(&self, path: &Path) -> io::Result<Arc<Inode>> {
+        match self.live.get(path) {
+            Some(Target::File(inode)) => Ok(Arc::clone(inode)),
+            Some(Target::Directory) => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Whether a new name can be made at `path`.
+    pub(super) fn vacant(&self, path: &Path) -> io::Result<()> {
+        self.directory(path.parent().ok_or(io::ErrorKind::AlreadyExists)?)?;
+        if self.live.contains_key(path) { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
+    }
+
+    /// What `path` names, and everything below it.
+    pub(super) fn below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (&'a PathBuf, &'a Target)> {
+        self.live.range(path.to_path_buf()..).take_while(move |(name, _)| name.starts_with(path))
+    }
+
+    pub(super) fn inode(&mut self, node: Node) -> Arc<Inode> {
+        self.serial += 1;
+        Arc::new(Inode { id: self.serial, node: Mutex::new(node) })
+    }
+
+    pub(super) fn create(&mut self, path: &Path) -> io::Result<Arc<Inode>> {
+        self.vacant(path)?;
+        let inode = self.inode(Node::default());
+        self.change(Change::Link(path.to_path_buf(), Target::File(Arc::clone(&inode))));
+        Ok(inode)
+    }
+
+    pub(super) fn rename(&mut self, from: PathBuf, to: PathBuf) -> io::Result<()> {
+        let inode = self.file(&from)?;
+        self.directory(to.parent().ok_or(io::ErrorKind::IsADirectory)?)?;
+        match self.live.get(&to) {
+            Some(Target::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+            // Two names of one file: POSIX leaves both.
+            Some(Target::File(there)) if there.id == inode.id => Ok(()),
+            _ => {
+                self.change(Change::Rename(from, to, inode));
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a change for processes, and remembers it for the disk.
+    pub(super) fn change(&mut self, change: Change) {
+        match &change {
+            Change::Link(path, target) => self.link(path.clone(), target.clone()),
+            Change::Unlink(path) | Change::RemoveDir(path) => self.unlink(path),
+            Change::Rename(from, to, inode) => {
+                self.link(to.clone(), Target::File(Arc::clone(inode)));
+                self.unlink(from);
+            }
+        }
+        self.pending.push(change);
+    }
+
+    pub(super) fn link(&mut self, path: PathBuf, target: Target) {
+        if let Target::File(inode) = &target {
+            let mut node = inode.node.lock();
+            node.links += 1;
+            if node.links == 1 {
+                self.used += node.held();
+            }
+        }
+        let before = self.live.insert(path, target);
+        self.unlinked(before);
+    }
+
+    pub(super) fn unlink(&mut self, path: &Path) {
+        let before = self.live.remove(path);
+        self.unlinked(before);
+    }
+
+    pub(super) fn unlinked(&mut self, target: Option<Target>) {
+        if let Some(Target::File(inode)) = target {
+            let mut node = inode.node.lock();
+            node.links -= 1;
+            if node.links == 0 {
+                self.used -= node.held();
+            }
+        }
+    }
+
+    pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
+        self.directory(dir)?;
+        self.settle(|change| change.dir() == dir);
+        Ok(())
+    }
+
+    /// Makes the chosen changes durable.
+    pub(super) fn settle(&mut self, mut chosen: impl FnMut(&Change) -> bool) {
+        let mut left: Vec<Change> = Vec::new();
+        for change in std::mem::take(&mut self.pending) {
+            if !chosen(&change) {
+                left.push(change);
+                continue;
+            }
+            // What concerns two directories cannot overtake what happened in the other one: a file would
+            // have two names, or none. A journal commits in order anyway.
+            if change.concerns_two() {
+                left.drain(..).for_each(|older| apply(&mut self.durable, older));
+            }
+            apply(&mut self.durable, change);
+        }
+        self.pending = left;
+    }
+
+    pub(super) fn write(&mut self, inode: &Inode, bytes: &[u8], position: u64) -> io::Result<()> {
+        self.reserve(inode, position..position.saturating_add(bytes.len() as u64))?;
+        inode.node.lock().write(bytes, position as usize);
+        Ok(())
+    }
+
+    pub(super) fn reserve(&mut self, inode: &Inode, range: Range<u64>) -> io::Result<()> {
+        if MAX_FILE <= range.end {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let range = touched(range.start as usize..range.end as usize);
+        let mut node = inode.node.lock();
+        if 0 < node.links {
+            let missing = node.missing(range.clone());
+            if 0 < missing && self.capacity.saturating_sub(self.used) < missing {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.used += missing;
+        }
+        if !range.is_empty() {
+            node.reserve(range);
+        }
+        Ok(())
+    }
+
+    /// Every file a process sees or a crash may leave, in the order of creation, under one of its names.
+    pub(super) fn files(&self) -> Vec<(PathBuf, Arc<Inode>)> {
+        let mut files = BTreeMap::new();
+        let pending = self.pending.iter().filter_map(|change| match change {
+            Change::Link(path, Target::File(inode)) | Change::Rename(_, path, inode) => Some((path, inode)),
+            _ => None,
+        });
+        let named = self.durable.iter().chain(&self.live).filter_map(|(path, target)| match target {
+            Target::File(inode) => Some((path, inode)),
+            Target::Directory => None,
+        });
+        for (path, inode) in pending.chain(named) {
+            files.insert(inode.id, (path.clone(), Arc::clone(inode)));
+        }
+        files.into_values().collect()
+    }
+
+    /// The disk after `crash`, with nothing counted and no faults.
+    pub(super) fn crashed(&self, crash: Crash) -> State {
+        let mut choice = Choice::new(crash);
+        let mut survivors = BTreeMap::new();
+        for (_, file) in self.files() {
+            let node = file.node.lock();
+            let node = if crash == Crash::KeepAll { node.killed() } else { node.crashed(&mut choice) };
+            survivors.insert(file.id, Arc::new(Inode { id: file.id, node: Mutex::new(node) }));
+        }
+        let survivor = |target: &Target| match target {
+            Target::Directory => Target::Directory,
+            Target::File(inode) => Target::File(Arc::clone(&survivors[&inode.id])),
+        };
+        let survive = |names: &BTreeMap<PathBuf, Target>| -> BTreeMap<PathBuf, Target> {
+            names.iter().map(|(path, target)| (path.clone(), survivor(target))).collect()
+        };
+        let pending = self.pending.iter().map(|change| match change {
+            Change::Link(path, target) => Change::Link(path.clone(), survivor(target)),
+            Change::Unlink(path) => Change::Unlink(path.clone()),
+            Change::RemoveDir(path) => Change::RemoveDir(path.clone()),
+            Change::Rename(from, to, inode) => {
+                Change::Rename(from.clone(), to.clone(), Arc::clone(&survivors[&inode.id]))
+            }
+        });
+        let mut next = State {
+            durable: survive(&self.durable),
+            serial: self.serial,
+            capacity: self.capacity,
+            unordered: self.unordered,
+            ..State::default()
+        };
+        let live = if crash == Crash::KeepAll {
+            next.pending = pending.collect();
+            survive(&self.live)
+        } else {
+            let kept = choice.names(self.pending.len(), self.unordered);
+            for (change, _) in pending.zip(kept).filter(|(_, kept)| *kept) {
+                apply(&mut next.durable, change);
+            }
+            // What lies in a directory that was lost is lost as well. Parents sort before their children.
+            let mut found: BTreeMap<PathBuf, Target> = BTreeMap::new();
+            for (path, target) in std::mem::take(&mut next.durable) {
+                let dir = path.parent().expect("no name is the root's");
+                if is_root(dir) || matches!(found.get(dir), Some(Target::Directory)) {
+                    found.insert(path, target);
+                }
+            }
+            next.durable = found.clone();
+            found
+        };
+        for (path, target) in live {
+            next.link(path, target);
+        }
+        next
+    }
+}
+
+/// Makes a change on disk.
+pub(super) fn apply(durable: &mut BTreeMap<PathBuf, Target>, change: Change) {
+    match change {
+        Change::Link(path, target) => {
+            durable.insert(path, target);
+        }
+        Change::Unlink(path) => {
+            durable.remove(&path);
+        }
+        Change::RemoveDir(path) => durable.retain(|name, _| !name.starts_with(&path)),
+        Change::Rename(from, to, inode) => {
+            if matches!(durable.get(&from), Some(Target::File(there)) if there.id == inode.id) {
+                durable.remove(&from);
+            }
+            durable.insert(to, Target::File(inode));
+        }
+    }
+}
+
+/// The state, for a caller who is still alive on a machine that is on. Counts the call.
+pub(super) fn alive(machine: &Mutex<State>, life: u64, op: Op) -> io::Result<MutexGuard<'_, State>> {
+    let mut state = machine.lock();
+    if state.life != life {
+        return Err(io::Error::other("simulated crash: this handle is from before it"));
+    }
+    state.calls += 1;
+    state.counts[op as usize] += 1;
+    state.off |= state.off_at.is_some_and(|off_at| off_at <= state.calls);
+    if state.off { Err(io::Error::other("simulated crash: the machine is off")) } else { Ok(state) }
+}
+
+pub(super) fn enter(machine: &Mutex<State>, life: u64, op: Op) -> io::Result<MutexGuard<'_, State>> {
+    let mut state = alive(machine, life, op)?;
+    match state.fault(op) {
+        Some(err) => Err(err),
+        None => Ok(state),
+    }
+}
+
+/// One way to write each path.
+pub(super) fn key(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+pub(super) fn is_root(dir: &Path) -> bool {
+    dir.parent().is_none()
+}

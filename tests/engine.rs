@@ -1,0 +1,118 @@
+//! The engine from outside: append, read, resume, reopen, retain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tailwater::*;
+
+fn spec(name: &str) -> StreamSpec {
+    StreamSpec::new(StreamName::new(name).unwrap())
+}
+
+/// Every record from `start` on, as text; panics on a gap.
+fn bodies(stream: &Stream, start: Start) -> Vec<String> {
+    let mut reader = stream.read(start).unwrap();
+    let mut found = Vec::new();
+    loop {
+        match reader.next().unwrap() {
+            Step::Records(batch) => {
+                found.extend(batch.iter().map(|record| String::from_utf8_lossy(record.body()).into_owned()))
+            }
+            Step::Gap(gap) => panic!("{gap:?}"),
+            Step::End => return found,
+        }
+    }
+}
+
+#[test]
+fn what_is_appended_is_read_in_order_also_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    let mut expected = Vec::new();
+    for number in 0..10_000 {
+        let body = format!("record {number} {}", "x".repeat(number % 300));
+        stream.append(&Record::new(&body)).unwrap();
+        expected.push(body);
+    }
+    assert_eq!(bodies(&stream, Start::Beginning), expected);
+    store.close().unwrap();
+    assert_eq!(*stream.append(&Record::new("late")).unwrap_err().kind(), ErrorKind::Closed);
+    let store = Store::open(dir.path()).unwrap();
+    let stream = store.stream("a").unwrap();
+    assert!(stream.recovery().clean);
+    assert_eq!(bodies(&stream, Start::Beginning), expected);
+    stream.append(&Record::new("more")).unwrap();
+    expected.push("more".into());
+    assert_eq!(bodies(&stream, Start::Beginning), expected);
+    assert_eq!(bodies(&stream, Start::Last(3)), expected[expected.len() - 3..]);
+    assert!(store.verify().unwrap().is_sound());
+}
+
+#[test]
+fn a_tail_gets_what_other_threads_append_exactly_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    let mut tail = stream.tail(Start::Now).unwrap();
+    let (threads, each) = (4, 20_000);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let stream = stream.clone();
+            scope.spawn(move || {
+                for number in 0..each {
+                    stream.append(&Record::new(&format!("{thread} {number}"))).unwrap();
+                }
+            });
+        }
+        let mut next = vec![0; threads];
+        let mut count = 0;
+        while count < threads * each {
+            match tail.next(Duration::from_secs(30)).unwrap() {
+                Step::Records(batch) => {
+                    for record in &batch {
+                        let text = std::str::from_utf8(record.body()).unwrap();
+                        let (thread, number) = text.split_once(' ').unwrap();
+                        let thread: usize = thread.parse().unwrap();
+                        assert_eq!(number.parse::<usize>().unwrap(), next[thread]);
+                        next[thread] += 1;
+                        count += 1;
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    store.sync().unwrap();
+    assert_eq!(stream.durable(), stream.published().unwrap());
+    assert!(store.verify().unwrap().is_sound());
+}
+
+#[test]
+fn metadata_and_batches_come_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    let attributes = [("host", "a"), ("path", "/x y"), ("empty", "")];
+    let record = Record::new("body")
+        .level(Level::Warn)
+        .service("front")
+        .event_time(Timestamp::from_nanos(-7))
+        .attributes(&attributes);
+    let batch = [record, Record::new(""), Record::new("last").level(Level::Fatal)];
+    let appended = stream.append_batch_with(&batch, Durability::Sync).unwrap();
+    assert_eq!(appended.records(), 3);
+    let mut reader = stream.read(Start::Beginning).unwrap();
+    let Step::Records(read) = reader.next().unwrap() else { panic!() };
+    let records: Vec<_> = read.iter().collect();
+    assert_eq!(records.len(), 3);
+    assert_eq!(records[0].attributes().collect::<Vec<_>>(), attributes);
+    assert_eq!(records[0].service(), Some("front"));
+    assert_eq!(records[0].level(), Some(Level::Warn));
+    assert_eq!(records[0].event_time(), Some(Timestamp::from_nanos(-7)));
+    assert_eq!(records[1].body(), b"");
+    assert_eq!(records[2].level(), Some(Level::Fatal));
+    assert_eq!(records[2].cursor(), appended.cursor());
+    assert_eq!(reader.cursor(), appended.cursor());
+    let _ = Arc::new(());
+}
