@@ -19,7 +19,7 @@ use crate::catalog::{Catalog, Mode, Quotas, StreamEntry};
 use crate::format::envelope;
 use crate::stream::env::Env;
 use crate::stream::open::Opening;
-use crate::stream::{Core, Durability, Policy, Stream, StreamStats, VerifyReport};
+use crate::stream::{Core, Durability, Keep, Policy, Stream, StreamStats, VerifyReport};
 use crate::vfs::guard::{GuardedClock, Mark};
 use crate::vfs::{self, EntryKind, Lock, Vfs};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
@@ -200,7 +200,7 @@ impl Store {
     /// As [`stream`](Store::stream).
     pub fn stream_by_id(&self, id: StreamId) -> Result<Stream> {
         self.shared.env.check_open()?;
-        Ok(Stream { core: self.shared.core(id)? })
+        Ok(self.shared.stream(self.shared.core(id)?))
     }
 
     /// Every stream, by name.
@@ -297,7 +297,7 @@ impl Store {
         let cores: Vec<_> = self.shared.open.lock().values().cloned().collect();
         let mut outcome = Ok(());
         for core in cores {
-            outcome = outcome.and(Stream { core }.sync());
+            outcome = outcome.and(self.shared.stream(core).sync());
         }
         outcome
     }
@@ -372,6 +372,10 @@ impl Shared {
         let core = Core::open(&self.env, Opening { id, dir, policy, meta })?;
         open.insert(id, Arc::clone(&core));
         Ok(core)
+    }
+
+    fn stream(self: &Arc<Shared>, core: Arc<Core>) -> Stream {
+        Stream::new(core, Keep::new(Arc::clone(self) as Arc<dyn Send + Sync>))
     }
 
     pub(crate) fn stream_dir(&self, id: StreamId) -> PathBuf {

@@ -331,13 +331,28 @@ impl Core {
     }
 }
 
-/// A handle to one stream of a store. Clones share it.
+/// A handle to one stream of a store. Clones share it; while one lives, the store stays open unless somebody closes it.
 #[derive(Clone)]
 pub struct Stream {
     pub(crate) core: Arc<Core>,
+    keep: Keep,
+}
+
+/// Keeps the store open, whose last handle closes it.
+#[derive(Clone)]
+pub(crate) struct Keep(#[allow(dead_code)] Arc<dyn Send + Sync>);
+
+impl Keep {
+    pub(crate) fn new(store: Arc<dyn Send + Sync>) -> Keep {
+        Keep(store)
+    }
 }
 
 impl Stream {
+    pub(crate) fn new(core: Arc<Core>, keep: Keep) -> Stream {
+        Stream { core, keep }
+    }
+
     /// The stream's id.
     pub fn id(&self) -> StreamId {
         self.core.id

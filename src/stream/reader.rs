@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::frame::Kind;
 use crate::segment::Segment;
 use crate::segment::walk::Frames;
-use crate::stream::{Batch, Core, Limit, Stream};
+use crate::stream::{Batch, Core, Keep, Limit, Stream};
 use crate::vfs::region::{FLOOR, Region};
 use crate::{Cursor, ErrorKind, Result, StreamId};
 
@@ -98,6 +98,7 @@ impl fmt::Display for GapReason {
 /// ```
 pub struct Reader {
     pub(crate) core: Arc<Core>,
+    _keep: Keep,
     /// The next byte to look at.
     pub(crate) offset: u64,
     cursor: Cursor,
@@ -122,14 +123,14 @@ impl Stream {
     pub fn read(&self, start: crate::Start) -> Result<Reader> {
         self.core.check()?;
         let cursor = self.core.seek(start)?;
-        Ok(Reader::new(Arc::clone(&self.core), cursor))
+        Ok(Reader::new(Arc::clone(&self.core), self.keep.clone(), cursor))
     }
 }
 
 impl Reader {
-    pub(crate) fn new(core: Arc<Core>, cursor: Cursor) -> Reader {
+    fn new(core: Arc<Core>, keep: Keep, cursor: Cursor) -> Reader {
         core.readers.fetch_add(1, Ordering::Relaxed);
-        Reader { core, offset: cursor.offset, cursor, durable_only: false, place: None }
+        Reader { core, _keep: keep, offset: cursor.offset, cursor, durable_only: false, place: None }
     }
 
     /// Shows only what is durable, so that nothing it returned can be lost to a power failure.
