@@ -134,7 +134,10 @@ fn live(dir: &Path, corpus: &Corpus, out: &mut Out, checks: &mut Checks) -> Resu
     )?;
     say(out, format_args!("The tail had them all {:.1} ms later.", (caught_up - seconds) * 1e3))?;
     say(out, format_args!("Half way it was dropped, and resumed from its cursor:"))?;
-    say(out, format_args!("  {}", followed.resumed))?;
+    let cursor = followed.resumed.to_string();
+    let (first, rest) = cursor.split_at(cursor.len() / 2);
+    say(out, format_args!("  {first}"))?;
+    say(out, format_args!("  {rest}"))?;
     checks.push((
         followed.seen.is(&log) && followed.gaps == 0,
         "the tail saw every record once, in order, over its resumption".to_owned(),
