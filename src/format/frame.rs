@@ -260,29 +260,39 @@ pub(crate) enum Bad {
 #[inline]
 pub(crate) fn parse(bytes: &[u8], place: Place) -> Result<Frame<'_>, Bad> {
     let Some(header) = Header::decode(bytes, place) else { return Err(why_bad(bytes)) };
-    let word = header.word;
-    let kind = word.kind().expect("decode checks the kind");
-    let payload = match kind {
-        Kind::Record | Kind::Epoch => bytes.get(HEADER..word.length()).ok_or(Bad::Invalid)?,
-        // Marks are sealed without what they cover; what they cover must be there all the same.
-        Kind::Batch | Kind::Void | Kind::Lost => {
-            if bytes.len() < word.length() {
-                return Err(Bad::Invalid);
-            }
-            &[]
-        }
-    };
+    let payload = payload(header.word, bytes).ok_or(Bad::Invalid)?;
     let mut seal = header.seal(place);
     seal.update(payload);
-    if seal.crc.finalize() != LE::read_u32(&bytes[20..]) {
-        return Err(Bad::Invalid);
+    let sound = seal.crc.finalize() == LE::read_u32(&bytes[20..]) && is_well_formed(header.word, payload);
+    if sound { Ok(Frame { header, payload }) } else { Err(Bad::Invalid) }
+}
+
+/// Reads the frame that begins at `bytes[0]` by its header alone: what is not covered by the header's hash is only
+/// checked for its form.
+#[inline]
+pub(crate) fn glance(bytes: &[u8], place: Place) -> Option<Frame<'_>> {
+    let header = Header::decode(bytes, place)?;
+    let payload = payload(header.word, bytes)?;
+    is_well_formed(header.word, payload).then_some(Frame { header, payload })
+}
+
+/// The payload of the frame that begins at `bytes[0]`, if it is all there.
+#[inline]
+fn payload(word: Word, bytes: &[u8]) -> Option<&[u8]> {
+    match word.kind()? {
+        Kind::Record | Kind::Epoch => bytes.get(HEADER..word.length()),
+        // Marks are sealed without what they cover; what they cover must be there all the same.
+        Kind::Batch | Kind::Void | Kind::Lost => (word.length() <= bytes.len()).then_some(&[]),
     }
-    let well_formed = match kind {
-        Kind::Record => !word.has_meta() || Meta::parse(payload).is_some(),
-        Kind::Epoch => payload.len() == EPOCH_BYTES - HEADER,
+}
+
+#[inline]
+fn is_well_formed(word: Word, payload: &[u8]) -> bool {
+    match word.kind() {
+        Some(Kind::Record) => !word.has_meta() || Meta::parse(payload).is_some(),
+        Some(Kind::Epoch) => payload.len() == EPOCH_BYTES - HEADER,
         _ => true,
-    };
-    if well_formed { Ok(Frame { header, payload }) } else { Err(Bad::Invalid) }
+    }
 }
 
 #[cold]

@@ -18,6 +18,9 @@ pub(crate) const MIN_BYTES: u64 = 64 << 10;
 /// From this size on a segment's pages are touched ahead of the writer, and the next one is made ready.
 pub(crate) const BUSY_BYTES: u64 = 1 << 20;
 
+/// Bytes written at a time when pages are made: the size of the largest pages.
+const FILL: usize = 2 << 20;
+
 /// The size of the segment after one of `capacity` bytes that held `used`: doubled when it filled up, else what
 /// would have held it. At least as much as a frame of `length` bytes needs, at most `max` unless it needs more.
 pub(crate) fn next_capacity(capacity: u64, used: u64, length: usize, max: u64) -> u64 {
@@ -43,9 +46,12 @@ pub(crate) struct Fresh {
 impl Fresh {
     /// Makes the file. Its size and blocks are durable when this returns.
     ///
+    /// With `fill` its pages are made as well, large ones where the filesystem has them: a tenth of the cost a page,
+    /// and syncs that write as large units. For a writer that will have filled it in a moment.
+    ///
     /// # Errors
     /// `NoSpace`, `Io`. Nothing is left behind.
-    pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, capacity: u64) -> Result<Fresh> {
+    pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, capacity: u64, fill: bool) -> Result<Fresh> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{TEMPORARY}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = dir.join(name);
@@ -54,6 +60,12 @@ impl Fresh {
         let ready = (|| {
             file.allocate(capacity)?;
             file.sync()?;
+            if fill {
+                let zeros = vec![0; FILL];
+                for position in (0..capacity).step_by(FILL) {
+                    file.write_at(&zeros[..FILL.min((capacity - position) as usize)], position)?;
+                }
+            }
             file.map(capacity as usize, Access::Write)
         })();
         let memory = match ready {
@@ -68,8 +80,8 @@ impl Fresh {
             region.advise_random();
         }
         // Where a reservation is none, a full disk shows here as an error, and not at a store as a signal.
-        let first = FLOOR..FLOOR + 1;
-        if let Err(err) = region.populate(0..first.end) {
+        let first = if fill { capacity as usize } else { FLOOR + 1 };
+        if let Err(err) = region.populate(0..first) {
             let _ = vfs.remove_file(&path);
             return Err(Error::io("reserve space for segment", &path, err));
         }
@@ -258,5 +270,52 @@ impl Drop for Open {
         let header = FrameHeader { word, witness: self.witness, ingest: self.ingest };
         put(&mut claim, 0, &header.encode(header.seal(self.place)));
         claim.commit_as(word.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::walk::Found;
+    use crate::vfs::os::OsVfs;
+
+    fn active(dir: &Path) -> Active {
+        let vfs: Arc<dyn Vfs> = Arc::new(OsVfs);
+        let head = Header { base: 0, previous_durable: 0, ..header::tests::example() };
+        Fresh::new(&vfs, dir, head.capacity, false).unwrap().activate(dir, head).unwrap()
+    }
+
+    #[test]
+    fn an_append_whose_writer_panics_leaves_a_void_that_readers_pass() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut active = active(dir.path());
+        let record = crate::Record::new("whole");
+        let checked = Checked::new(&record).unwrap();
+        active.claim(checked.word(), Timestamp::MIN, 0).write_record(&checked);
+        let open = active.claim(checked.word(), Timestamp::MIN, 0);
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _open = open;
+            panic!("in the middle of an append");
+        }));
+        assert!(panic.is_err());
+        active.claim(checked.word(), Timestamp::MIN, 0).write_record(&checked);
+        assert!(active.is_settled());
+        let end = active.next();
+        let lent = active.segment.lend(active.region(), end).unwrap();
+        let kinds = active.segment.frames(&lent).unwrap().walk(0).map(|found| match found {
+            Found::Frame(_, frame) => frame.kind(),
+            Found::Damage(range, bad) => panic!("{range:?} {bad:?}"),
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), [Kind::Record, Kind::Void, Kind::Record]);
+    }
+
+    #[test]
+    fn the_next_segment_doubles_while_they_fill_and_shrinks_to_what_they_held() {
+        let max = 64 << 20;
+        assert_eq!(next_capacity(0, 0, 100, max), MIN_BYTES);
+        assert_eq!(next_capacity(MIN_BYTES, MIN_BYTES, 100, max), 2 * MIN_BYTES);
+        assert_eq!(next_capacity(max, max, 100, max), max);
+        assert_eq!(next_capacity(max, 100_000, 100, max), 128 << 10);
+        assert!((8 << 20) < next_capacity(0, 0, 8 << 20, MIN_BYTES), "a large batch gets a segment that holds it");
     }
 }

@@ -43,8 +43,15 @@ pub(crate) struct Segment {
     seal: OnceLock<Seal>,
     /// The memory, while a reader or the writer holds it.
     region: Mutex<Weak<Region>>,
-    /// The index as far as it was needed, while a reader holds it or the segment grows.
-    index: Mutex<Weak<Index>>,
+    /// The index, once somebody needed it.
+    index: Mutex<Cached>,
+}
+
+/// The index of a segment in memory: for good while there is no footer to read it from again.
+#[derive(Debug, Default)]
+struct Cached {
+    shared: Weak<Index>,
+    kept: Option<Arc<Index>>,
 }
 
 impl Segment {
@@ -59,7 +66,7 @@ impl Segment {
             head: OnceLock::new(),
             seal: OnceLock::new(),
             region: Mutex::new(Weak::new()),
-            index: Mutex::new(Weak::new()),
+            index: Mutex::new(Cached::default()),
         }
     }
 
@@ -148,6 +155,7 @@ impl Segment {
     pub(crate) fn sealed(&self, seal: Seal) {
         self.seal.get_or_init(|| seal);
         self.set_end(seal.end);
+        self.index.lock().kept = None;
     }
 
     /// Takes note of the header of a segment just made, and of the memory it is written through.
@@ -240,28 +248,32 @@ impl Segment {
     /// The index up to `end` at least: the footer's where there is a sound one, else made by walking the frames that
     /// are not in it yet.
     pub(crate) fn index(&self, region: &Arc<Region>, end: u64) -> Result<Arc<Index>> {
-        let mut slot = self.index.lock();
-        let known = slot.upgrade();
-        if let Some(index) = &known
+        // Before the lock, which `sealed` takes.
+        let head = *self.head()?;
+        let mut cached = self.index.lock();
+        if let Some(index) = cached.shared.upgrade()
             && end <= index.end
         {
-            return Ok(Arc::clone(index));
+            return Ok(index);
         }
-        let head = *self.head()?;
-        let stored = if known.is_none() { self.read_footer(&head)? } else { None };
+        let stored = if cached.kept.is_none() { self.read_footer(&head)?.map(Arc::new) } else { None };
         let index = match stored {
             Some(index) => index,
             None => {
-                let start = known.map(|index| Index::clone(&index));
-                let mut index = start.unwrap_or_else(|| Index::new(self.base, head.previous_ingest));
+                let mut index = cached
+                    .kept
+                    .take()
+                    .unwrap_or_else(|| Arc::new(Index::new(self.base, head.previous_ingest)));
                 let lent = self.lend(region, end)?;
-                extend(&mut index, self.frames(&lent)?);
-                index.end = end;
+                // Copied only where somebody still holds the shorter one.
+                let grown = Arc::make_mut(&mut index);
+                extend(grown, self.frames(&lent)?);
+                grown.end = end;
                 index
             }
         };
-        let index = Arc::new(index);
-        *slot = Arc::downgrade(&index);
+        cached.shared = Arc::downgrade(&index);
+        cached.kept = self.seal.get().is_none().then(|| Arc::clone(&index));
         Ok(index)
     }
 
@@ -280,8 +292,15 @@ impl Segment {
 }
 
 /// Takes the frames behind what `index` covers in.
+///
+/// Their headers are checked and their bodies are not: an index leads to records, and who reads one verifies it.
 pub(crate) fn extend(index: &mut Index, frames: Frames<'_>) {
-    for found in frames.walk(index.end) {
+    let mut offset = index.end;
+    while let Some(frame) = frames.glance(offset) {
+        index.add(offset, &frame);
+        offset += frame.header.word.step() as u64;
+    }
+    for found in frames.walk(offset) {
         if let Found::Frame(offset, frame) = found {
             index.add(offset, &frame);
         }

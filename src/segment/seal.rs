@@ -1,8 +1,7 @@
 //! Sealing a segment: footer, seal, the rest of its space given back.
 
 use crate::format::header::{self, Header, Seal};
-use crate::format::index::Index;
-use crate::segment::{Segment, extend};
+use crate::segment::Segment;
 use crate::vfs::Access;
 use crate::{Error, Result};
 
@@ -15,11 +14,7 @@ pub(crate) fn seal(segment: &Segment, end: u64) -> Result<()> {
     let io = |doing: &'static str| move |err| Error::io(doing, &segment.path, err);
     let head: Header = *segment.head()?;
     let region = segment.region()?;
-    let mut index = Index::new(segment.base, head.previous_ingest);
-    let lent = segment.lend(&region, end)?;
-    extend(&mut index, segment.frames(&lent)?);
-    index.end = end;
-
+    let index = segment.index(&region, end)?;
     let footer = index.encode(head.salt);
     let position = head.position(end);
     let fits = position + footer.len() as u64 <= head.capacity;

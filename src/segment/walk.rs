@@ -41,6 +41,15 @@ impl<'a> Frames<'a> {
         Header::decode(self.at(offset), self.place(offset))
     }
 
+    /// The frame at `offset` by its header alone, its payload unchecked but for its form.
+    #[inline]
+    pub(crate) fn glance(&self, offset: u64) -> Option<Frame<'a>> {
+        if self.end() <= offset {
+            return None;
+        }
+        frame::glance(self.at(offset), self.place(offset))
+    }
+
     /// The first valid frame at or after `offset`.
     ///
     /// A frame is valid only at its own place under its segment's salt, so one is enough: neither stale

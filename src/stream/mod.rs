@@ -168,6 +168,8 @@ struct Writer {
     thirsty_at: usize,
     /// Position up to which they were.
     ready_to: usize,
+    /// When the active segment was taken up.
+    installed: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

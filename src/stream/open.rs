@@ -453,6 +453,7 @@ fn build(
             dirty: false,
             thirsty_at: usize::MAX,
             ready_to: 0,
+            installed: Timestamp::MIN,
         }),
         rolling: Mutex::new(None),
         segments: RwLock::new(Arc::new(found.segments)),

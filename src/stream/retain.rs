@@ -45,9 +45,7 @@ impl Core {
             let end = self.writer.lock().next();
             self.sync_to(end)?;
             self.seal_rolled()?;
-            if !self.is_attached() {
-                self.mark_clean(end)?;
-            }
+            self.mark_clean_if_idle(end)?;
         }
         let segments = self.segments();
         let facts = segments.iter().enumerate().map(|(index, segment)| self.facts(&segments, index, segment));

@@ -5,6 +5,7 @@
 //! meanwhile find none wait for `rolling`, so no file is made under the lock of the append path.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::format::Epoch;
 use crate::format::header::Header;
@@ -16,6 +17,8 @@ use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// Bytes made ready ahead of the writer of a busy segment.
 const AHEAD: usize = 16 << 20;
+/// A writer that half fills a segment within this will fill the next one in a moment, too.
+const HOT: Duration = Duration::from_secs(1);
 /// Bytes made ready at a time.
 const CHUNK: usize = 4 << 20;
 
@@ -128,7 +131,7 @@ impl Core {
         let fits = ready.filter(|fresh| next_capacity(0, 0, length, MIN_BYTES) <= fresh.capacity);
         let fresh = match fits {
             Some(fresh) => fresh,
-            None => Fresh::new(&self.env.vfs, &self.dir, capacity)?,
+            None => Fresh::new(&self.env.vfs, &self.dir, capacity, false)?,
         };
         let head = Header {
             store: self.env.store,
@@ -191,6 +194,7 @@ impl Core {
             _ => usize::MAX,
         };
         writer.active = Some(active);
+        writer.installed = self.env.clock.now();
         drop(writer);
         // Readers at the end of the last segment look for the next one.
         self.signal.raise();
@@ -258,13 +262,30 @@ impl Core {
         Ok(())
     }
 
+    /// Marks the log clean, unless somebody took a segment up since.
+    pub(crate) fn mark_clean_if_idle(&self, end: u64) -> Result<()> {
+        let _rolling = self.rolling.lock();
+        let idle = {
+            let writer = self.writer.lock();
+            writer.active.is_none() && writer.end == end
+        };
+        if idle { self.mark_clean(end) } else { Ok(()) }
+    }
+
     /// Makes ready what a busy writer will need soon: pages ahead of it, then the next segment's file.
     pub(crate) fn make_ready(self: &Arc<Core>) {
         loop {
-            let (region, position, ready_to, capacity) = {
+            let (region, position, ready_to, capacity, hot) = {
                 let writer = self.writer.lock();
                 let Some(active) = &writer.active else { return };
-                (Arc::clone(active.region()), active.position(), writer.ready_to, active.capacity as usize)
+                let hot = writer.last_ingest.saturating_sub(HOT) < writer.installed;
+                (
+                    Arc::clone(active.region()),
+                    active.position(),
+                    writer.ready_to,
+                    active.capacity as usize,
+                    hot,
+                )
             };
             let from = ready_to.max(position & !4095);
             if from < capacity && from < position + AHEAD {
@@ -279,7 +300,7 @@ impl Core {
             }
             let half = capacity / 2;
             if half <= position {
-                self.make_next_ready(capacity as u64);
+                self.make_next_ready(capacity as u64, hot);
             }
             let mut writer = self.writer.lock();
             if writer.active.as_ref().is_some_and(|active| Arc::ptr_eq(active.region(), &region)) {
@@ -290,14 +311,14 @@ impl Core {
         }
     }
 
-    fn make_next_ready(&self, capacity: u64) {
+    fn make_next_ready(&self, capacity: u64, hot: bool) {
         // The file is made without the lock: whoever rolls meanwhile makes its own.
         if self.rolling.try_lock().is_none_or(|rolling| rolling.is_some()) {
             return;
         }
         let capacity = (capacity * 2).min(self.env.settings.max_segment_bytes).max(capacity);
         // A full disk is reported to the append that needs the space.
-        let Ok(fresh) = Fresh::new(&self.env.vfs, &self.dir, capacity) else { return };
+        let Ok(fresh) = Fresh::new(&self.env.vfs, &self.dir, capacity, hot) else { return };
         let first = (FLOOR + AHEAD).min(capacity as usize);
         let _ = fresh.region.populate(0..first);
         let mut rolling = self.rolling.lock();

@@ -212,7 +212,7 @@ impl Core {
         }
         let Ok(region) = segment.region() else { return Ok(Some(before)) };
         let end = segment.published(&region, self.env.read_only)?;
-        let index = segment.index(&region, end.min(offset.max(segment.base)))?;
+        let index = segment.index(&region, end)?;
         if let Some((_, epoch)) = index.epoch_before(offset) {
             before.0 = epoch;
         }

@@ -42,6 +42,10 @@ pub(crate) const CLAIMED: u32 = 1 << 31;
 /// The bits of a commit word that hold the length of its span.
 pub(crate) const LENGTH: u32 = (1 << 24) - 1;
 
+/// From this many bytes on a sync drops the page-table entries of what it writes.
+#[cfg(target_os = "linux")]
+const UNMAP_FROM: usize = 256 << 10;
+
 /// Bytes a span of `length` bytes takes: the next span begins at a multiple of 8.
 pub(crate) const fn padded(length: usize) -> usize {
     (length + 7) & !7
@@ -273,10 +277,40 @@ impl Region {
             return Ok(());
         }
         match &self.memory {
-            Memory::Mapped(map) => map.flush_range(range.start, range.end - range.start),
+            Memory::Mapped(map) => {
+                self.unmap_pages(&range);
+                map.flush_range(range.start, range.end - range.start)
+            }
             Memory::Heap(_, hook) => hook.sync(range),
         }
     }
+
+    /// Drops the page-table entries of the whole pages in `range`, which are written to no more.
+    ///
+    /// Writing a mapped page back makes the kernel take the right to write from its entry, and tell every other
+    /// processor so, page by page. Entries dropped together are told of once; whoever reads there next has
+    /// them made again, sixteen at a time.
+    #[cfg(target_os = "linux")]
+    fn unmap_pages(&self, range: &Range<usize>) {
+        let pages =
+            range.start.next_multiple_of(4096)..range.end.min(self.frozen.load(Ordering::Acquire)) & !4095;
+        if let Memory::Mapped(map) = &self.memory
+            && UNMAP_FROM <= pages.end.saturating_sub(pages.start)
+        {
+            // SAFETY: the map is shared and of a file, so its bytes stay in the file and show again at the next access.
+            // Advice only: a refusal changes nothing but speed.
+            let _ = unsafe {
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    pages.start,
+                    pages.end - pages.start,
+                )
+            };
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn unmap_pages(&self, _: &Range<usize>) {}
 
     /// Dirties every page of `range` with the bytes it holds, so that the next sync writes them anew.
     pub(crate) fn redirty(&self, range: Range<usize>) {
@@ -466,5 +500,97 @@ impl Claim {
         if region.frozen.load(Ordering::Acquire) == self.start {
             region.frozen.store(self.end(), Ordering::Release); // R4
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoSync;
+
+    impl HeapSync for NoSync {
+        fn sync(&self, _: Range<usize>) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn region() -> Arc<Region> {
+        Region::new(Memory::Heap(Arc::new(Heap::new(FLOOR + 4096)), Arc::new(NoSync)), FLOOR, false)
+    }
+
+    #[test]
+    fn readers_stop_at_the_first_open_claim_and_go_on_once_it_is_committed() {
+        let region = region();
+        let mut tail = Tail::new(Arc::clone(&region), region.capacity());
+        let (first, second, third) = (tail.claim(24), tail.claim(25), tail.claim(32));
+        assert_eq!(region.published(), FLOOR);
+        second.commit();
+        assert_eq!(region.published(), FLOOR);
+        first.commit();
+        assert_eq!(region.published(), FLOOR + 24 + 32);
+        third.commit();
+        assert_eq!(region.published(), FLOOR + 24 + 32 + 32);
+        assert_eq!(tail.next(), region.published());
+    }
+
+    #[test]
+    fn what_a_claim_was_given_is_what_readers_get() {
+        let region = region();
+        let mut tail = Tail::new(Arc::clone(&region), region.capacity());
+        let mut claim = tail.claim(16);
+        claim.put(4, b"0123456789ab");
+        claim.commit();
+        let lent = region.lend(FLOOR..FLOOR + 16);
+        assert_eq!(&lent[4..], b"0123456789ab");
+        assert_eq!(u32::from_le_bytes(lent[..4].try_into().unwrap()), 16);
+    }
+
+    #[test]
+    fn a_claim_outlives_the_tail_and_every_handle_of_its_region() {
+        let region = region();
+        let mut tail = Tail::new(Arc::clone(&region), region.capacity());
+        let mut claim = tail.claim(16);
+        let weak = Arc::downgrade(&region);
+        drop(tail);
+        drop(region);
+        assert!(weak.upgrade().is_some(), "kept while the claim is open");
+        claim.put(4, b"still there.");
+        claim.commit();
+    }
+
+    #[test]
+    #[should_panic(expected = "range.end")]
+    fn what_is_not_published_is_not_lent() {
+        let region = region();
+        let mut tail = Tail::new(Arc::clone(&region), region.capacity());
+        let _claim = tail.claim(16);
+        region.lend(FLOOR..FLOOR + 16);
+    }
+
+    #[test]
+    #[should_panic(expected = "a region has one tail")]
+    fn a_region_has_one_tail_for_ever() {
+        let region = region();
+        drop(Tail::new(Arc::clone(&region), region.capacity()));
+        Tail::new(Arc::clone(&region), region.capacity());
+    }
+
+    #[test]
+    #[should_panic(expected = "a claim is written within")]
+    fn a_claim_is_not_written_past_its_end() {
+        let region = region();
+        let mut tail = Tail::new(Arc::clone(&region), region.capacity());
+        tail.claim(16).put(8, b"123456789");
+    }
+
+    #[test]
+    fn a_word_that_cannot_be_right_ends_the_walk() {
+        let region = region();
+        let mut tail = Tail::new(Arc::clone(&region), region.capacity());
+        tail.claim(24).commit();
+        let Memory::Heap(heap, _) = &region.memory else { unreachable!() };
+        heap.write(&(LENGTH).to_le_bytes(), FLOOR + 24);
+        assert_eq!(region.published(), FLOOR + 24);
     }
 }
