@@ -8,6 +8,7 @@ use crate::format::frame::{self, Checked, HEADER, Header as FrameHeader, Kind, P
 use crate::format::header::{self, Header};
 use crate::format::index;
 use crate::segment::Segment;
+use crate::segment::maps::Maps;
 use crate::vfs::region::{Claim, FLOOR, Region, Tail, padded};
 use crate::vfs::{Access, TEMPORARY, Vfs};
 use crate::{Error, Result, Timestamp};
@@ -93,12 +94,12 @@ impl Fresh {
     ///
     /// # Errors
     /// `Io`; the file is removed.
-    pub(crate) fn activate(self, dir: &Path, head: Header) -> Result<Active> {
+    pub(crate) fn activate(self, maps: &Arc<Maps>, dir: &Path, head: Header) -> Result<Active> {
         assert!(head.capacity == self.capacity);
         for at in header::HEADER_AT {
             self.region.write_slot(at, &head.encode());
         }
-        let segment = Arc::new(Segment::new(&self.vfs, dir, head.stream, head.base));
+        let segment = Arc::new(Segment::new(&self.vfs, maps, dir, head.stream, head.base));
         if let Err(err) = self.vfs.rename(&self.path, &segment.path) {
             let _ = self.vfs.remove_file(&self.path);
             return Err(Error::io("name segment", &segment.path, err));
@@ -282,7 +283,7 @@ mod tests {
     fn active(dir: &Path) -> Active {
         let vfs: Arc<dyn Vfs> = Arc::new(OsVfs);
         let head = Header { base: 0, previous_durable: 0, ..header::tests::example() };
-        Fresh::new(&vfs, dir, head.capacity, false).unwrap().activate(dir, head).unwrap()
+        Fresh::new(&vfs, dir, head.capacity, false).unwrap().activate(&Arc::default(), dir, head).unwrap()
     }
 
     #[test]
@@ -316,6 +317,9 @@ mod tests {
         assert_eq!(next_capacity(MIN_BYTES, MIN_BYTES, 100, max), 2 * MIN_BYTES);
         assert_eq!(next_capacity(max, max, 100, max), max);
         assert_eq!(next_capacity(max, 100_000, 100, max), 128 << 10);
-        assert!((8 << 20) < next_capacity(0, 0, 8 << 20, MIN_BYTES), "a large batch gets a segment that holds it");
+        assert!(
+            (8 << 20) < next_capacity(0, 0, 8 << 20, MIN_BYTES),
+            "a large batch gets a segment that holds it"
+        );
     }
 }

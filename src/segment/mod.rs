@@ -1,6 +1,7 @@
 //! One segment file: found by name, read when first needed, mapped while somebody uses it.
 
 pub(crate) mod active;
+pub(crate) mod maps;
 pub(crate) mod recover;
 pub(crate) mod seal;
 pub(crate) mod walk;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::format::header::{self, BadHeader, Header, Seal, Watermark};
 use crate::format::index::Index;
+use crate::segment::maps::Maps;
 use crate::segment::walk::{Found, Frames};
 use crate::vfs::region::{FLOOR, Lent, Region};
 use crate::vfs::{Access, File, Vfs};
@@ -34,6 +36,7 @@ pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
 #[derive(Debug)]
 pub(crate) struct Segment {
     vfs: Arc<dyn Vfs>,
+    maps: Arc<Maps>,
     pub(crate) path: PathBuf,
     pub(crate) stream: StreamId,
     pub(crate) base: u64,
@@ -41,6 +44,8 @@ pub(crate) struct Segment {
     end: AtomicU64,
     head: OnceLock<Header>,
     seal: OnceLock<Seal>,
+    /// Bytes of disk it holds, which change no more once it is sealed.
+    disk_bytes: OnceLock<u64>,
     /// The memory, while a reader or the writer holds it.
     region: Mutex<Weak<Region>>,
     /// The index, once somebody needed it.
@@ -56,15 +61,23 @@ struct Cached {
 
 impl Segment {
     /// The segment called `file_name(base)` in `dir`. Nothing is opened.
-    pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, stream: StreamId, base: u64) -> Segment {
+    pub(crate) fn new(
+        vfs: &Arc<dyn Vfs>,
+        maps: &Arc<Maps>,
+        dir: &Path,
+        stream: StreamId,
+        base: u64,
+    ) -> Segment {
         Segment {
             vfs: Arc::clone(vfs),
+            maps: Arc::clone(maps),
             path: dir.join(file_name(base)),
             stream,
             base,
             end: AtomicU64::new(u64::MAX),
             head: OnceLock::new(),
             seal: OnceLock::new(),
+            disk_bytes: OnceLock::new(),
             region: Mutex::new(Weak::new()),
             index: Mutex::new(Cached::default()),
         }
@@ -86,6 +99,15 @@ impl Segment {
     /// Opens the file, which must be a regular one.
     pub(crate) fn open(&self, access: Access) -> Result<Box<dyn File>> {
         self.vfs.open(&self.path, access).map_err(|err| Error::io("open segment", &self.path, err))
+    }
+
+    /// Bytes of disk the file holds; none where it cannot be opened.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        if let Some(bytes) = self.disk_bytes.get() {
+            return *bytes;
+        }
+        let bytes = self.open(Access::Read).map_or(0, |file| file.allocated().unwrap_or(0));
+        if self.seal.get().is_some() { *self.disk_bytes.get_or_init(|| bytes) } else { bytes }
     }
 
     /// Whether the file is there.
@@ -190,6 +212,7 @@ impl Segment {
             region.advise_random();
         }
         *slot = Arc::downgrade(&region);
+        self.maps.keep(&region);
         Ok(region)
     }
 

@@ -91,6 +91,7 @@ impl Shared {
         let _ticking = self.ticking.lock();
         self.env.check_open()?;
         let now = Timestamp::from_nanos(self.env.clock.look().store);
+        self.env.maps.clear();
         let ids: Vec<_> = self.catalog.lock().all_streams().map(|entry| entry.id).collect();
         let mut report = TickReport::default();
         let mut outcome = Ok(());

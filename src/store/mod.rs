@@ -447,6 +447,7 @@ impl Shared {
         for core in self.open.lock().values() {
             core.wake_all();
         }
+        self.env.maps.clear();
         let outcome = outcome.and(self.keep_mark());
         *self.lock.lock() = None;
         outcome

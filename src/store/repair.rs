@@ -250,7 +250,7 @@ fn write_segment(
         mark_lost(&mut bytes, &head, range);
     }
     let vfs = &core.env.vfs;
-    let segment = Segment::new(vfs, &core.dir, core.id, head.base);
+    let segment = Segment::new(vfs, &core.env.maps, &core.dir, core.id, head.base);
     let temporary = core.dir.join(format!("{TEMPORARY}repair"));
     let written = (|| {
         let file = vfs.open(&temporary, Access::CreateNew)?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
+use crate::segment::maps::Maps;
 use crate::stream::{Core, Durability};
 use crate::vfs::Vfs;
 use crate::vfs::guard::GuardedClock;
@@ -16,6 +17,7 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub(crate) struct Env {
     pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) maps: Arc<Maps>,
     pub(crate) clock: GuardedClock,
     pub(crate) store: Uuid,
     pub(crate) settings: Settings,
@@ -49,6 +51,7 @@ impl Env {
     ) -> Arc<Env> {
         Arc::new(Env {
             vfs,
+            maps: Arc::default(),
             clock,
             store,
             settings,

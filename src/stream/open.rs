@@ -159,8 +159,10 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
     }
     bases.sort_unstable();
     let checkpoint = if has_checkpoint { read_checkpoint(env, dir, opening.id)? } else { None };
-    let mut segments: Vec<Arc<Segment>> =
-        bases.iter().map(|base| Arc::new(Segment::new(&env.vfs, dir, opening.id, *base))).collect();
+    let mut segments: Vec<Arc<Segment>> = bases
+        .iter()
+        .map(|base| Arc::new(Segment::new(&env.vfs, &env.maps, dir, opening.id, *base)))
+        .collect();
     for pair in segments.windows(2) {
         pair[0].set_end(pair[1].base);
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::segment::Segment;
 use crate::stream::retention::{Facts, expired, roll_age};
 use crate::stream::{Core, State};
-use crate::vfs::Access;
 use crate::{Error, Result, Timestamp};
 
 /// How long after its last append a stream is let go of.
@@ -86,11 +85,9 @@ impl Core {
         let sealed = segment.seal().copied();
         // The next segment knows when the last record before it came, also where this one cannot be read.
         let told = || next.and_then(|next| next.head().ok()).map(|head| head.previous_ingest);
-        let file = self.env.vfs.open(&segment.path, Access::Read);
-        let bytes = file.and_then(|file| file.allocated()).unwrap_or(0);
         Ok(Facts {
             last_ingest: sealed.map(|seal| seal.last_ingest).or_else(told),
-            bytes,
+            bytes: segment.disk_bytes(),
             sealed: sealed.is_some() || (next.is_some() && !self.is_unsealed(segment)),
         })
     }

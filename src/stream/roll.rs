@@ -144,7 +144,7 @@ impl Core {
             previous_durable: self.durable().min(last.end),
             previous_ingest: last.ingest,
         };
-        let active = fresh.activate(&self.dir, head)?;
+        let active = fresh.activate(&self.env.maps, &self.dir, head)?;
         let entry = Unsealed {
             segment: Arc::clone(&active.segment),
             region: Arc::clone(active.region()),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::format::Epoch;
+use crate::format::frame::Kind;
 use crate::segment::Segment;
 use crate::segment::walk::{self, Found};
 use crate::stream::Core;
@@ -160,7 +161,7 @@ impl Core {
         Ok(self.before(offset)?.map(|(epoch, _)| epoch))
     }
 
-    /// Whether the record at `offset`, if it can be read, has expired.
+    /// Whether the first record at or behind `offset` in its segment, if it can be read, has expired.
     fn is_expired_at(&self, offset: u64, cutoff: Timestamp) -> Result<bool> {
         let Some(segment) = self.segment_at(offset) else { return Ok(offset < self.published()?) };
         let Ok(region) = segment.region() else { return Ok(false) };
@@ -170,7 +171,18 @@ impl Core {
         }
         let lent = segment.lend(&region, end)?;
         let frames = segment.frames(&lent)?;
-        Ok(offset < frames.end() && frames.header(offset).is_some_and(|header| header.ingest < cutoff))
+        let mut at = offset;
+        while at < frames.end() {
+            match frames.header(at) {
+                Some(header) if matches!(header.word.kind(), Some(Kind::Record | Kind::Batch)) => {
+                    return Ok(header.ingest < cutoff);
+                }
+                // Marks do not expire; what stands behind them may have.
+                Some(mark) => at += mark.word.span() as u64,
+                None => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a frame begins at `offset`, or the log ends there.

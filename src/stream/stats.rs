@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::segment::walk::Found;
 use crate::stream::{Core, Stream};
-use crate::vfs::Access;
 use crate::{Result, StreamId, Timestamp};
 
 /// Figures about one stream.
@@ -64,8 +63,7 @@ impl Core {
         let log_start = self.log_start();
         let (mut records, mut disk_bytes) = (0, 0);
         for segment in segments.iter() {
-            let file = self.env.vfs.open(&segment.path, Access::Read);
-            disk_bytes += file.and_then(|file| file.allocated()).unwrap_or(0);
+            disk_bytes += segment.disk_bytes();
             match segment.seal() {
                 Some(seal) => records += seal.records,
                 None => {
