@@ -1,7 +1,7 @@
 //! Files, the directory lock and the clock, as traits: the operating system's, and a simulated disk's.
 //!
 //! The engine reaches the outside only through [`Vfs`] and [`Clock`]. The append path does not: it
-//! stores through a [`Region`](region::Region), which is a pointer and a length either way.
+//! stores through a `Region`, which is a pointer and a length either way.
 
 use std::fmt::Debug;
 use std::io;
@@ -39,7 +39,7 @@ pub trait Vfs: Send + Sync + Debug {
     /// Makes the names in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Replaces the file at `path` as a whole, durably: after a crash it holds the old bytes or the new ones.
-    /// What a crash leaves of the new copy has a name that starts with [`TEMPORARY`].
+    /// What a crash leaves of the new copy has a name that starts with `.new-`.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Takes the exclusive lock at `path`, creating the file where there is none and writing `note`
     /// into it. Never waits.

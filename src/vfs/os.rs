@@ -131,7 +131,7 @@ impl File for OsFile {
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         let before = self.size()?;
-        let allocated = os::allocate(&self.0, bytes);
+        let allocated = sys::allocate(&self.0, bytes);
         if allocated.is_err() && before < bytes {
             // ext4 leaves a failed reservation holding all the space there was.
             self.0.set_len(before)?;
@@ -143,15 +143,15 @@ impl File for OsFile {
         if range.is_empty() {
             return Ok(());
         }
-        os::punch(&self.0, &range)?;
-        os::reserve(&self.0, &range)
+        sys::punch(&self.0, &range)?;
+        sys::reserve(&self.0, &range)
     }
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         if range.is_empty() {
             return Ok(());
         }
-        match os::punch(&self.0, &range) {
+        match sys::punch(&self.0, &range) {
             // Nothing is lost but space where the filesystem has no holes.
             Err(err) if err.kind() == io::ErrorKind::Unsupported => Ok(()),
             done => done,
@@ -177,7 +177,7 @@ impl File for OsFile {
 }
 
 #[cfg(target_os = "linux")]
-mod os {
+mod sys {
     use super::*;
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::time::{ClockId, clock_gettime};
@@ -218,7 +218,7 @@ mod os {
 /// The calls that only Linux has, with the nearest thing elsewhere. No reservation holds there: a full
 /// disk may then be a fault at a store, and the README says so.
 #[cfg(not(target_os = "linux"))]
-mod os {
+mod sys {
     use super::*;
     use rustix::time::{ClockId, clock_gettime};
 
@@ -263,11 +263,11 @@ pub struct OsClock;
 
 impl Clock for OsClock {
     fn wall(&self) -> i64 {
-        os::clock(Which::Wall)
+        sys::clock(Which::Wall)
     }
 
     fn boot(&self) -> u64 {
-        os::clock(Which::Boot) as u64
+        sys::clock(Which::Boot) as u64
     }
 
     fn boot_id(&self) -> Option<u128> {
@@ -280,6 +280,6 @@ impl Clock for OsClock {
 
     #[inline]
     fn steady(&self) -> u64 {
-        os::clock(Which::Steady) as u64
+        sys::clock(Which::Steady) as u64
     }
 }
