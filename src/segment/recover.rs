@@ -182,7 +182,8 @@ mod tests {
     struct Outcome {
         end: u64,
         void: usize,
-        corrupt: &'static [Range<u64>],
+        /// Stretches, as start and end.
+        corrupt: &'static [(u64, u64)],
         torn_bytes: u64,
         keep: usize,
         roll: bool,
@@ -194,7 +195,8 @@ mod tests {
         let Outcome { end, void, corrupt, torn_bytes, keep, roll } = outcome;
         assert_eq!(decision.end, end, "end");
         assert_eq!(decision.void.len(), void, "voids");
-        assert_eq!(decision.corrupt, corrupt, "corrupt");
+        let found: Vec<_> = decision.corrupt.iter().map(|range| (range.start, range.end)).collect();
+        assert_eq!(found, corrupt, "corrupt");
         assert_eq!((decision.torn_bytes, decision.keep, decision.roll), (torn_bytes, keep, roll));
     }
 
@@ -219,14 +221,14 @@ mod tests {
     #[test]
     fn a_claim_below_what_is_proven_durable_is_corrupt() {
         let claim = [(800..880, Bad::Claimed(80))];
-        let outcome = Outcome { corrupt: &[800..880], roll: true, ..END };
+        let outcome = Outcome { corrupt: &[(800, 880)], roll: true, ..END };
         check(&[segment(BASE, 1000, 1000, &claim)], 880, true, outcome);
     }
 
     #[test]
     fn a_killed_process_tears_nothing_so_damage_is_corrupt() {
         let bad = [(800..880, Bad::Invalid)];
-        let outcome = Outcome { corrupt: &[800..880], roll: true, ..END };
+        let outcome = Outcome { corrupt: &[(800, 880)], roll: true, ..END };
         check(&[segment(BASE, 1000, 1000, &bad)], 0, true, outcome);
     }
 
@@ -242,7 +244,7 @@ mod tests {
     #[test]
     fn what_was_durable_and_cannot_be_read_is_corrupt_and_the_rest_stays() {
         for bad in [Bad::Invalid, Bad::Empty, Bad::Claimed(80)] {
-            let outcome = Outcome { corrupt: &[800..880], roll: true, ..END };
+            let outcome = Outcome { corrupt: &[(800, 880)], roll: true, ..END };
             check(&[segment(BASE, 1000, 1000, &[(800..880, bad)])], 808, false, outcome);
         }
     }
@@ -250,7 +252,7 @@ mod tests {
     #[test]
     fn a_log_that_ends_below_what_was_durable_reports_the_rest_missing() {
         for same_boot in [true, false] {
-            let outcome = Outcome { end: 1200, corrupt: &[1000..1200], roll: true, ..END };
+            let outcome = Outcome { end: 1200, corrupt: &[(1000, 1200)], roll: true, ..END };
             check(&[segment(BASE, 1000, 1000, &[])], 1200, same_boot, outcome);
         }
     }
@@ -259,14 +261,14 @@ mod tests {
     fn segments_behind_a_torn_one_are_set_aside() {
         let scans = [segment(BASE, 900, 900, &[]), segment(1000, 1400, 1400, &[])];
         check(&scans, 900, false, Outcome { end: 900, torn_bytes: 500, ..END });
-        let outcome = Outcome { end: 1400, corrupt: &[900..1000], keep: 2, ..END };
+        let outcome = Outcome { end: 1400, corrupt: &[(900, 1000)], keep: 2, ..END };
         check(&scans, 1000, false, outcome);
     }
 
     #[test]
     fn a_damaged_segment_that_is_not_the_last_does_not_make_the_last_one_roll() {
         let scans = [segment(BASE, 1000, 1000, &[(80..160, Bad::Invalid)]), segment(1000, 1400, 1400, &[])];
-        let outcome = Outcome { end: 1400, corrupt: &[80..160], keep: 2, ..END };
+        let outcome = Outcome { end: 1400, corrupt: &[(80, 160)], keep: 2, ..END };
         check(&scans, 1000, true, outcome);
     }
 }
