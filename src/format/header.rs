@@ -243,7 +243,7 @@ impl Seal {
     pub(crate) fn decode(page: &[u8], header: &Header) -> Option<Seal> {
         let slots = SEAL_AT.iter().filter_map(|at| page.get(*at..*at + SEAL));
         let sound = slots.filter(|slot| is_slot(slot, b"seal", header.salt));
-        let seals = sound.map(|slot| Seal {
+        let mut seals = sound.map(|slot| Seal {
             end: LE::read_u64(&slot[8..]),
             records: LE::read_u64(&slot[16..]),
             last_ingest: Timestamp::from_nanos(LE::read_i64(&slot[24..])),
@@ -256,7 +256,7 @@ impl Seal {
                 && seal.end.is_multiple_of(8)
                 && seal.footer.checked_add(seal.footer_bytes).is_some_and(|end| end <= header.capacity)
         };
-        seals.filter(possible).next()
+        seals.find(possible)
     }
 }
 

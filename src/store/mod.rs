@@ -436,7 +436,12 @@ impl Shared {
         // Detach first: it refuses nothing yet, and what is appended in between is detached below.
         let detach_all = || {
             let cores: Vec<_> = self.open.lock().values().cloned().collect();
-            cores.iter().fold(Ok(()), |outcome, core| outcome.and(core.detach()))
+            // Every one, whatever becomes of those before it.
+            let mut outcome = Ok(());
+            for core in &cores {
+                outcome = outcome.and(core.detach());
+            }
+            outcome
         };
         let outcome = detach_all();
         if !self.env.close() {

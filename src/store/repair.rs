@@ -128,7 +128,7 @@ fn read_metas(vfs: &dyn Vfs, streams: &Path) -> Result<Vec<Meta>> {
             metas.push(meta);
         }
     }
-    metas.sort_by(|a, b| a.stream.created.cmp(&b.stream.created));
+    metas.sort_by_key(|meta| meta.stream.created);
     Ok(metas)
 }
 

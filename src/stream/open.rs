@@ -199,7 +199,7 @@ fn clean_end(found: &Found, id: u64) -> Result<Option<End>> {
     let Some(checkpoint) = found.checkpoint else {
         // A stream that has had no record yet has no files either.
         let fresh = found.segments.is_empty() && !found.has_checkpoint;
-        return Ok(fresh.then(|| End {
+        return Ok(fresh.then_some(End {
             offset: 0,
             durable: 0,
             last_ingest: Timestamp::MIN,
