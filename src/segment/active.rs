@@ -19,14 +19,12 @@ pub(crate) const MIN_BYTES: u64 = 64 << 10;
 /// From this size on a segment's pages are touched ahead of the writer, and the next one is made ready.
 pub(crate) const BUSY_BYTES: u64 = 1 << 20;
 
-/// Bytes written at a time when pages are made: the size of the largest pages.
-const FILL: usize = 2 << 20;
-
-/// The size of the segment after one of `capacity` bytes that held `used`: doubled when it filled up, else what
-/// would have held it. At least as much as a frame of `length` bytes needs, at most `max` unless it needs more.
-pub(crate) fn next_capacity(capacity: u64, used: u64, length: usize, max: u64) -> u64 {
+/// The size of the segment after one of `capacity` bytes that held `used`: doubled when it filled up, sixteen times as
+/// large for a hot writer; else what would have held it. At least as much as a frame of `length` bytes needs, at most
+/// `max` unless it needs more.
+pub(crate) fn next_capacity(capacity: u64, used: u64, length: usize, max: u64, hot: bool) -> u64 {
     let full = capacity / 2 < used;
-    let wanted = if full { capacity * 2 } else { used.next_power_of_two() };
+    let wanted = if full { capacity * if hot { 16 } else { 2 } } else { used.next_power_of_two() };
     let wanted = wanted.clamp(MIN_BYTES, max.max(MIN_BYTES));
     let mut needed = MIN_BYTES;
     while needed - index::reserve(needed) < (FLOOR + padded(length)) as u64 {
@@ -38,8 +36,7 @@ pub(crate) fn next_capacity(capacity: u64, used: u64, length: usize, max: u64) -
 /// A segment file with its space reserved, under a temporary name, not part of the log yet.
 #[derive(Debug)]
 pub(crate) struct Fresh {
-    vfs: Arc<dyn Vfs>,
-    path: PathBuf,
+    file: Unnamed,
     pub(crate) capacity: u64,
     pub(crate) region: Arc<Region>,
 }
@@ -55,38 +52,23 @@ impl Fresh {
     pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, capacity: u64, fill: bool) -> Result<Fresh> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{TEMPORARY}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = dir.join(name);
-        let file =
-            vfs.open(&path, Access::CreateNew).map_err(|err| Error::io("create segment", &path, err))?;
-        let ready = (|| {
-            file.allocate(capacity)?;
-            file.sync()?;
-            if fill {
-                let zeros = vec![0; FILL];
-                for position in (0..capacity).step_by(FILL) {
-                    file.write_at(&zeros[..FILL.min((capacity - position) as usize)], position)?;
-                }
-            }
-            file.map(capacity as usize, Access::Write)
-        })();
-        let memory = match ready {
-            Ok(memory) => memory,
-            Err(err) => {
-                let _ = vfs.remove_file(&path);
-                return Err(Error::io("reserve space for segment", &path, err));
-            }
-        };
+        let unnamed = Unnamed { vfs: Arc::clone(vfs), path: dir.join(name), named: false };
+        let io = |doing: &'static str| |err| Error::io(doing, &unnamed.path, err);
+        let file = vfs.open(&unnamed.path, Access::CreateNew).map_err(io("create segment"))?;
+        file.allocate(capacity).map_err(io("reserve space for segment"))?;
+        file.sync().map_err(io("sync new segment"))?;
+        if fill {
+            file.fill(capacity).map_err(io("reserve space for segment"))?;
+        }
+        let memory = file.map(capacity as usize, Access::Write).map_err(io("map segment"))?;
         let region = Region::new(memory, FLOOR, false);
         if capacity < BUSY_BYTES {
             region.advise_random();
         }
         // Where a reservation is none, a full disk shows here as an error, and not at a store as a signal.
         let first = if fill { capacity as usize } else { FLOOR + 1 };
-        if let Err(err) = region.populate(0..first) {
-            let _ = vfs.remove_file(&path);
-            return Err(Error::io("reserve space for segment", &path, err));
-        }
-        Ok(Fresh { vfs: Arc::clone(vfs), path, capacity, region })
+        region.populate(0..first).map_err(io("reserve space for segment"))?;
+        Ok(Fresh { file: unnamed, capacity, region })
     }
 
     /// Makes the file the segment that `head` says, under its final name. The name and the header are durable only
@@ -94,24 +76,34 @@ impl Fresh {
     ///
     /// # Errors
     /// `Io`; the file is removed.
-    pub(crate) fn activate(self, maps: &Arc<Maps>, dir: &Path, head: Header) -> Result<Active> {
+    pub(crate) fn activate(mut self, maps: &Arc<Maps>, dir: &Path, head: Header) -> Result<Active> {
         assert!(head.capacity == self.capacity);
         for at in header::HEADER_AT {
             self.region.write_slot(at, &head.encode());
         }
-        let segment = Arc::new(Segment::new(&self.vfs, maps, dir, head.stream, head.base));
-        if let Err(err) = self.vfs.rename(&self.path, &segment.path) {
-            let _ = self.vfs.remove_file(&self.path);
-            return Err(Error::io("name segment", &segment.path, err));
-        }
+        let Unnamed { vfs, path, named } = &mut self.file;
+        let segment = Arc::new(Segment::new(vfs, maps, dir, head.stream, head.base));
+        vfs.rename(path, &segment.path).map_err(|err| Error::io("name segment", &segment.path, err))?;
+        *named = true;
         segment.adopt(head, &self.region);
         Ok(Active::new(segment, self.region, head))
     }
+}
 
-    /// Removes the file.
-    pub(crate) fn discard(self) {
-        // A name left behind is removed when the stream is opened next.
-        let _ = self.vfs.remove_file(&self.path);
+/// A file under a temporary name, removed if it gets no other.
+#[derive(Debug)]
+struct Unnamed {
+    vfs: Arc<dyn Vfs>,
+    path: PathBuf,
+    named: bool,
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if !self.named {
+            // What cannot be removed now is removed when the stream is opened next.
+            let _ = self.vfs.remove_file(&self.path);
+        }
     }
 }
 
@@ -313,12 +305,13 @@ mod tests {
     #[test]
     fn the_next_segment_doubles_while_they_fill_and_shrinks_to_what_they_held() {
         let max = 64 << 20;
-        assert_eq!(next_capacity(0, 0, 100, max), MIN_BYTES);
-        assert_eq!(next_capacity(MIN_BYTES, MIN_BYTES, 100, max), 2 * MIN_BYTES);
-        assert_eq!(next_capacity(max, max, 100, max), max);
-        assert_eq!(next_capacity(max, 100_000, 100, max), 128 << 10);
+        assert_eq!(next_capacity(0, 0, 100, max, false), MIN_BYTES);
+        assert_eq!(next_capacity(MIN_BYTES, MIN_BYTES, 100, max, false), 2 * MIN_BYTES);
+        assert_eq!(next_capacity(MIN_BYTES, MIN_BYTES, 100, max, true), 16 * MIN_BYTES);
+        assert_eq!(next_capacity(max, max, 100, max, true), max);
+        assert_eq!(next_capacity(max, 100_000, 100, max, true), 128 << 10);
         assert!(
-            (8 << 20) < next_capacity(0, 0, 8 << 20, MIN_BYTES),
+            (8 << 20) < next_capacity(0, 0, 8 << 20, MIN_BYTES, false),
             "a large batch gets a segment that holds it"
         );
     }

@@ -187,7 +187,7 @@ impl Core {
             if let Some(tail) = tail {
                 check_tail(&writer, tail)?;
             }
-            let Writer { state, active, last_ingest, thirsty_at, .. } = &mut *writer;
+            let Writer { state, active, last_ingest, pace, .. } = &mut *writer;
             if let (State::Open, Some(active)) = (*state, active)
                 && active.fits(word.length())
             {
@@ -196,9 +196,9 @@ impl Core {
                 let ingest = self.env.clock.now().max(*last_ingest);
                 *last_ingest = ingest;
                 let open = active.claim(word, ingest, self.durable.load(Ordering::Relaxed));
-                let thirsty = *thirsty_at <= active.position();
+                let thirsty = pace.thirsty_at <= active.position();
                 if thirsty {
-                    *thirsty_at = usize::MAX;
+                    pace.thirsty_at = usize::MAX;
                 }
                 let dirty = !writer.dirty && durability != Durability::Buffered;
                 writer.dirty |= dirty;

@@ -10,6 +10,7 @@ pub(crate) mod env;
 mod follow;
 pub(crate) mod open;
 mod reader;
+mod ready;
 pub(crate) mod retain;
 pub(crate) mod retention;
 mod roll;
@@ -50,6 +51,7 @@ pub use verify::{Damage, VerifyReport};
 
 use checkpoint::CheckpointFile;
 use env::Env;
+use ready::Pace;
 use signal::Signal;
 
 /// When an append returns, and so what survives what.
@@ -122,8 +124,10 @@ pub(crate) struct Core {
     pub(crate) recovery: Recovery,
     /// Guards the end of the log: who may claim what.
     writer: Mutex<Writer>,
-    /// Guards changes of the active segment; holds the next one if it was made ready.
-    rolling: Mutex<Option<Fresh>>,
+    /// Held while the active segment changes.
+    rolling: Mutex<()>,
+    /// Guards the next segment's file, if it was made ready; held while it is being made.
+    next: Mutex<Option<Fresh>>,
     /// The segments, oldest first: a snapshot, replaced whole.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// Guards the segments that are not sealed, oldest first, the active one included.
@@ -164,12 +168,8 @@ struct Writer {
     wanted: bool,
     /// The stream stands in the queue of what is to be synced.
     dirty: bool,
-    /// Position in the active segment from which on more pages should be made ready.
-    thirsty_at: usize,
-    /// Position up to which they were.
-    ready_to: usize,
-    /// When the active segment was taken up.
-    installed: Timestamp,
+    /// How the writer goes through the active segment.
+    pace: Pace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

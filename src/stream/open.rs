@@ -19,6 +19,7 @@ use crate::segment::walk::Frames;
 use crate::segment::{Segment, parse_file_name};
 use crate::stream::checkpoint::{CheckpointFile, NAME};
 use crate::stream::env::Env;
+use crate::stream::ready::Pace;
 use crate::stream::roll::random;
 use crate::stream::signal::Signal;
 use crate::stream::{Core, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
@@ -453,11 +454,10 @@ fn build(
             epoch_start: end.epoch_start,
             wanted: false,
             dirty: false,
-            thirsty_at: usize::MAX,
-            ready_to: 0,
-            installed: Timestamp::MIN,
+            pace: Pace::NONE,
         }),
-        rolling: Mutex::new(None),
+        rolling: Mutex::new(()),
+        next: Mutex::new(None),
         segments: RwLock::new(Arc::new(found.segments)),
         unsealed: Mutex::new(unsealed),
         syncing: Mutex::new(Syncing::default()),

@@ -1,26 +1,17 @@
-//! The active segment: taking one up, rolling to the next, letting go of it when idle, and making pages and files
-//! ready before they are needed.
+//! The active segment: taking one up, rolling to the next, letting go of it when idle.
 //!
 //! Whoever changes the active segment holds `rolling` and takes the segment out of `writer` first. Appenders that
 //! meanwhile find none wait for `rolling`, so no file is made under the lock of the append path.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::format::Epoch;
 use crate::format::header::Header;
 use crate::segment::Segment;
-use crate::segment::active::{Active, BUSY_BYTES, Fresh, MIN_BYTES, next_capacity};
+use crate::segment::active::{Active, BUSY_BYTES, Fresh, next_capacity};
+use crate::stream::ready::Pace;
 use crate::stream::{Core, State, Unsealed, Writer};
-use crate::vfs::region::FLOOR;
 use crate::{Error, ErrorKind, Result, Timestamp};
-
-/// Bytes made ready ahead of the writer of a busy segment.
-const AHEAD: usize = 16 << 20;
-/// A writer that half fills a segment within this will fill the next one in a moment, too.
-const HOT: Duration = Duration::from_secs(1);
-/// Bytes made ready at a time.
-const CHUNK: usize = 4 << 20;
 
 /// The last things a new segment must know of the log before it.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +28,8 @@ impl Core {
     /// `Closed`, `StreamDeleted`, `ReadOnly`, `Poisoned`; `NoSpace` and `Io`, after which the log is as it was.
     #[cold]
     pub(crate) fn roll(self: &Arc<Core>, length: usize) -> Result<()> {
-        let mut rolling = self.rolling.lock();
-        let (taken, last) = {
+        let _rolling = self.rolling.lock();
+        let (taken, last, hot) = {
             let mut writer = self.writer.lock();
             self.check_writable(&writer)?;
             if writer.active.as_ref().is_some_and(|active| active.fits(length)) {
@@ -46,7 +37,8 @@ impl Core {
             }
             let taken = writer.active.take();
             writer.end = taken.as_ref().map_or(writer.end, Active::next);
-            (taken, Last { end: writer.end, ingest: writer.last_ingest, epoch: writer.epoch })
+            let last = Last { end: writer.end, ingest: writer.last_ingest, epoch: writer.epoch };
+            (taken, last, writer.pace.is_hot(self.env.clock.now()))
         };
         let end = last.end;
         if let Some(taken) = &taken {
@@ -56,20 +48,20 @@ impl Core {
             self.mark_unclean()?;
             match self.take_up(end)? {
                 Some(active) if active.fits(length) => {
-                    self.install(active);
+                    self.install(active, false);
                     return Ok(());
                 }
                 Some(full) => self.retire(full, end),
                 None => {}
             }
         }
-        let started = self.start_segment(&mut rolling, taken.as_ref(), last, length);
+        let started = self.start_segment(taken.as_ref(), last, length, hot);
         match started {
             Ok(active) => {
                 if let Some(taken) = taken {
                     self.retire(taken, end);
                 }
-                self.install(active);
+                self.install(active, hot);
                 Ok(())
             }
             Err(err) => {
@@ -117,21 +109,13 @@ impl Core {
     }
 
     /// Makes the next segment part of the log, from the file made ready if it serves.
-    fn start_segment(
-        &self,
-        ready: &mut Option<Fresh>,
-        old: Option<&Active>,
-        last: Last,
-        length: usize,
-    ) -> Result<Active> {
-        let capacity = self.capacity_after(old, length);
-        let ready = ready
-            .take()
-            .filter(|fresh| capacity <= fresh.capacity || BUSY_BYTES <= fresh.capacity.min(capacity));
-        let fits = ready.filter(|fresh| next_capacity(0, 0, length, MIN_BYTES) <= fresh.capacity);
-        let fresh = match fits {
+    fn start_segment(&self, old: Option<&Active>, last: Last, length: usize, hot: bool) -> Result<Active> {
+        let capacity = self.capacity_after(old, length, hot);
+        // Waits for the file where it is just being made.
+        let ready = self.next.lock().take().filter(|fresh| capacity <= fresh.capacity);
+        let fresh = match ready {
             Some(fresh) => fresh,
-            None => Fresh::new(&self.env.vfs, &self.dir, capacity, false)?,
+            None => Fresh::new(&self.env.vfs, &self.dir, capacity, hot && BUSY_BYTES <= capacity)?,
         };
         let head = Header {
             store: self.env.store,
@@ -156,27 +140,33 @@ impl Core {
         Ok(active)
     }
 
-    /// The size of the next segment: what the last one suggests, but a fraction of `max_bytes`, so that removing
-    /// one whole segment at a time keeps near it.
-    fn capacity_after(&self, old: Option<&Active>, length: usize) -> u64 {
-        let max = self.env.settings.max_segment_bytes;
-        let max = self.max_bytes().map_or(max, |bytes| max.min((bytes / 8).next_power_of_two()));
+    /// The size of the segment after `old`: what it suggests, but a fraction of `max_bytes`, so that removing one whole
+    /// segment at a time keeps near it.
+    pub(super) fn capacity_after(&self, old: Option<&Active>, length: usize, hot: bool) -> u64 {
+        let max = self.max_capacity();
+        let last = || {
+            let last = self.segments().last().cloned()?;
+            Some((last.head().ok()?.capacity, last.end()?.checked_sub(last.base)?))
+        };
         let (capacity, used) = match old {
             Some(active) => (active.capacity, active.position() as u64),
-            None => match self
-                .segments()
-                .last()
-                .and_then(|last| Some((last.head().ok()?.capacity, last.end()? - last.base)))
-            {
-                Some((capacity, used)) => (capacity, used),
-                None => (0, 0),
-            },
+            None => last().unwrap_or((0, 0)),
         };
-        next_capacity(capacity, used, length, max)
+        next_capacity(capacity, used, length, max, hot)
+    }
+
+    /// The size of the segment after one of `capacity` bytes that will have filled up.
+    pub(super) fn next_size(&self, capacity: u64, hot: bool) -> u64 {
+        next_capacity(capacity, capacity, 0, self.max_capacity(), hot)
+    }
+
+    fn max_capacity(&self) -> u64 {
+        let max = self.env.settings.max_segment_bytes;
+        self.max_bytes().map_or(max, |bytes| max.min((bytes / 8).next_power_of_two()))
     }
 
     /// Puts a segment in front of the appenders.
-    fn install(&self, active: Active) {
+    fn install(self: &Arc<Core>, active: Active, hot: bool) {
         {
             let mut segments = self.segments.write();
             if segments.last().is_none_or(|last| last.base < active.segment.base) {
@@ -186,16 +176,12 @@ impl Core {
             }
         }
         let mut writer = self.writer.lock();
-        writer.ready_to = active.region().populated();
-        writer.thirsty_at = match active.capacity {
-            BUSY_BYTES.. => {
-                thirst(writer.ready_to, active.capacity as usize).min(active.capacity as usize / 2)
-            }
-            _ => usize::MAX,
-        };
+        writer.pace = Pace::new(active.capacity, active.region().populated(), hot, self.env.clock.now());
         writer.active = Some(active);
-        writer.installed = self.env.clock.now();
         drop(writer);
+        if hot {
+            self.env.thirsty.push(self);
+        }
         // Readers at the end of the last segment look for the next one.
         self.signal.raise();
     }
@@ -236,10 +222,8 @@ impl Core {
     /// # Errors
     /// Of the sync; the stream is then poisoned.
     pub(crate) fn detach(self: &Arc<Core>) -> Result<()> {
-        let mut rolling = self.rolling.lock();
-        if let Some(fresh) = rolling.take() {
-            fresh.discard();
-        }
+        let _rolling = self.rolling.lock();
+        *self.next.lock() = None;
         let taken = {
             let mut writer = self.writer.lock();
             if writer.state != State::Open {
@@ -272,63 +256,6 @@ impl Core {
         if idle { self.mark_clean(end) } else { Ok(()) }
     }
 
-    /// Makes ready what a busy writer will need soon: pages ahead of it, then the next segment's file.
-    pub(crate) fn make_ready(self: &Arc<Core>) {
-        loop {
-            let (region, position, ready_to, capacity, hot) = {
-                let writer = self.writer.lock();
-                let Some(active) = &writer.active else { return };
-                let hot = writer.last_ingest.saturating_sub(HOT) < writer.installed;
-                (
-                    Arc::clone(active.region()),
-                    active.position(),
-                    writer.ready_to,
-                    active.capacity as usize,
-                    hot,
-                )
-            };
-            let from = ready_to.max(position & !4095);
-            if from < capacity && from < position + AHEAD {
-                let to = (from + CHUNK).min(capacity);
-                // The reservation holds, so this can fail only where it is none; a store would then find out.
-                let _ = region.populate(from..to);
-                let mut writer = self.writer.lock();
-                if writer.active.as_ref().is_some_and(|active| Arc::ptr_eq(active.region(), &region)) {
-                    writer.ready_to = to;
-                }
-                continue;
-            }
-            let half = capacity / 2;
-            if half <= position {
-                self.make_next_ready(capacity as u64, hot);
-            }
-            let mut writer = self.writer.lock();
-            if writer.active.as_ref().is_some_and(|active| Arc::ptr_eq(active.region(), &region)) {
-                let next = if position < half { half } else { usize::MAX };
-                writer.thirsty_at = thirst(writer.ready_to, capacity).min(next);
-            }
-            return;
-        }
-    }
-
-    fn make_next_ready(&self, capacity: u64, hot: bool) {
-        // The file is made without the lock: whoever rolls meanwhile makes its own.
-        if self.rolling.try_lock().is_none_or(|rolling| rolling.is_some()) {
-            return;
-        }
-        let capacity = (capacity * 2).min(self.env.settings.max_segment_bytes).max(capacity);
-        // A full disk is reported to the append that needs the space.
-        let Ok(fresh) = Fresh::new(&self.env.vfs, &self.dir, capacity, hot) else { return };
-        let first = (FLOOR + AHEAD).min(capacity as usize);
-        let _ = fresh.region.populate(0..first);
-        let mut rolling = self.rolling.lock();
-        if rolling.is_some() || self.env.is_closed() || !self.is_attached() {
-            fresh.discard();
-        } else {
-            *rolling = Some(fresh);
-        }
-    }
-
     /// The active segment, if one is being written or would be gone on with.
     pub(crate) fn open_segment(&self) -> Option<Arc<Segment>> {
         self.segments().last().filter(|last| last.end().is_none()).cloned()
@@ -345,11 +272,6 @@ fn settle(active: &Active) {
     while !active.is_settled() {
         std::thread::yield_now();
     }
-}
-
-/// The position from which on more pages are to be made ready.
-fn thirst(ready_to: usize, capacity: usize) -> usize {
-    if ready_to < capacity { ready_to.saturating_sub(AHEAD / 2) } else { usize::MAX }
 }
 
 /// 64 random bits, from the operating system.

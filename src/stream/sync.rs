@@ -13,6 +13,9 @@ use crate::stream::{Core, State, Stream};
 use crate::vfs::region::FLOOR;
 use crate::{Error, Result};
 
+/// Segments that may wait for their seal while their writer is hot: so many does recovery look at.
+const MAX_WAITING: usize = 16;
+
 impl Stream {
     /// Makes everything published so far durable, whatever the durability it was appended with.
     ///
@@ -166,6 +169,9 @@ impl Core {
             writer.next()
         };
         self.sync_to(end)?;
-        self.seal_rolled()
+        // While a writer rolls from one segment into the next its seals wait, for they would slow it down. Idling,
+        // retention and closing seal what is left.
+        let waiting = self.unsealed.lock().len();
+        if self.is_hot() && waiting < MAX_WAITING { Ok(()) } else { self.seal_rolled() }
     }
 }

@@ -57,6 +57,9 @@ pub trait File: Send + Sync + Debug {
     /// Reserves blocks for `0..bytes` and makes the file at least that large. A failed call leaves the file
     /// holding nothing it did not hold before.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Writes zeros over the file's first `bytes`, so that their pages are in memory and as large as the filesystem has
+    /// them.
+    fn fill(&self, bytes: u64) -> io::Result<()>;
     /// Makes `range` read as zero and keeps its blocks reserved.
     fn zero(&self, range: Range<u64>) -> io::Result<()>;
     /// Gives the blocks of `range` back; the size stays and the range reads as zero.

@@ -3,12 +3,15 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use super::region::Memory;
 use super::{Access, Clock, Entry, EntryKind, File, Lock, TEMPORARY, Vfs};
+
+/// Who may do what with the files: the owner all, the group read, so that another user's process may follow a store.
+const MODE: u32 = 0o640;
 
 /// The filesystem of the machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,7 +48,7 @@ impl Vfs for OsVfs {
             .read(true)
             .write(access != Access::Read)
             .create_new(access == Access::CreateNew)
-            .mode(0o640)
+            .mode(MODE)
             .custom_flags(flags.bits() as i32)
             .open(path)?;
         if !file.metadata()?.is_file() {
@@ -76,7 +79,10 @@ impl Vfs for OsVfs {
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let dir = path.parent().expect("a file in a directory");
-        let mut temporary = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir)?;
+        let mut temporary = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .permissions(fs::Permissions::from_mode(MODE))
+            .tempfile_in(dir)?;
         temporary.write_all(bytes)?;
         // `persist` renames and nothing more; without this the new name could hold no bytes after a crash.
         temporary.as_file().sync_all()?;
@@ -137,6 +143,29 @@ impl File for OsFile {
             self.0.set_len(before)?;
         }
         allocated
+    }
+
+    fn fill(&self, bytes: u64) -> io::Result<()> {
+        // One call makes one page of this size where there are such; the source stays in the nearest cache.
+        const PAGE: usize = 2 << 20;
+        static ZEROS: [u8; 32 << 10] = [0; 32 << 10];
+        let whole = [io::IoSlice::new(&ZEROS); PAGE / ZEROS.len()];
+        let mut position = 0;
+        while position < bytes {
+            let left = (bytes - position).min(PAGE as u64) as usize;
+            let written = match left.div_ceil(ZEROS.len()) {
+                slices if left == slices * ZEROS.len() => {
+                    rustix::io::pwritev(&self.0, &whole[..slices], position)
+                }
+                _ => rustix::io::pwrite(&self.0, &ZEROS[..left.min(ZEROS.len())], position),
+            };
+            match written {
+                Ok(written) => position += written as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(err) => return Err(err.into()),
+            }
+        }
+        Ok(())
     }
 
     fn zero(&self, range: Range<u64>) -> io::Result<()> {

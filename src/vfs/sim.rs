@@ -605,6 +605,10 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn fill(&self, bytes: u64) -> io::Result<()> {
+        self.write_at(&vec![0; bytes as usize], 0)
+    }
+
     fn zero(&self, range: Range<u64>) -> io::Result<()> {
         let mut state = self.enter_to_write(Op::Zero)?;
         state.reserve(&self.inode, range.clone())?;
