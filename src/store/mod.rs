@@ -100,11 +100,14 @@ impl Store {
         let settings = options.settings()?;
         let vfs = Arc::clone(&options.vfs);
         let catalog_dir = dir.join(names::CATALOG);
-        if !options.create && !Catalog::exists(&*vfs, &catalog_dir)? {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("open store {}: there is none", dir.display()),
-            ));
+        if !Catalog::exists(&*vfs, &catalog_dir)? {
+            if !options.create {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("open store {}: there is none", dir.display()),
+                ));
+            }
+            make_dir(&*vfs, dir)?;
         }
         let lock = lock(&*vfs, dir)?;
         if !Catalog::exists(&*vfs, &catalog_dir)? && has_streams(&*vfs, dir)? {
@@ -541,6 +544,25 @@ pub(crate) fn policy(env: &Env, catalog: &Catalog, entry: &StreamEntry) -> Polic
         max_bytes: entry.max_bytes,
         durability: own_durability(entry).unwrap_or(env.settings.durability),
     }
+}
+
+/// Makes the directory of a new store, and those it lies in, durably: a store that keeps everything but its own
+/// name keeps nothing.
+fn make_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let is_missing =
+        |dir: &&Path| matches!(vfs.list(dir), Err(err) if err.kind() == std::io::ErrorKind::NotFound);
+    let missing = dir.ancestors().take_while(is_missing).count();
+    vfs.create_dir_all(dir).map_err(|err| Error::io("create directory", dir, err))?;
+    // One that is there may have been made a moment ago, by an open that died.
+    for parent in dir.ancestors().take(missing.max(1)).filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match vfs.sync_dir(parent) {
+            // Not ours to look into, so not ours to have made anything in.
+            Err(err) if err.kind() == std::io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(|err| Error::io("sync directory", parent, err))?,
+        }
+    }
+    Ok(())
 }
 
 /// Takes the writer's lock of the store in `dir`, making the directory.
