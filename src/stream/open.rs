@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::format::Epoch;
 use crate::format::checkpoint::{self, Checkpoint};
 use crate::format::frame::{self, Kind, Place, Word};
-use crate::format::header::{PAGE, Watermark};
+use crate::format::header::{HEADER, HEADER_AT, Header, PAGE, Watermark};
 use crate::format::index::MAX_EPOCHS;
 use crate::segment::recover::{Decision, Scan, decide, scan};
 use crate::segment::walk::Frames;
@@ -24,7 +24,7 @@ use crate::stream::roll::random;
 use crate::stream::signal::Signal;
 use crate::stream::{Core, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
 use crate::vfs::region::{FLOOR, Region};
-use crate::vfs::{self, Access, EntryKind, TEMPORARY};
+use crate::vfs::{self, Access, EntryKind, File, TEMPORARY};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// The directory of files that were set aside.
@@ -362,6 +362,7 @@ fn carry_out(
         let end = end.min(capacity_end(segment)?);
         let file = segment.open(Access::Write)?;
         let io = |doing: &'static str| move |err| Error::io(doing, &segment.path, err);
+        heal_header(segment, &*file)?;
         for range in decision.void.iter().filter(|range| (segment.base..end).contains(&range.start)) {
             let place = Place { salt: head.salt, offset: range.start };
             let length = (range.end - range.start) as usize;
@@ -401,6 +402,18 @@ fn carry_out(
         env.vfs.sync_dir(dir).map_err(|err| Error::io("sync directory", dir, err))?;
     }
     Ok(unsealed)
+}
+
+/// Writes the copy of the header anew that a power loss tore, or kept from the disk, from the one that is sound.
+fn heal_header(segment: &Segment, file: &dyn File) -> Result<()> {
+    let page = segment.read_page(file)?;
+    let is_sound = |at: &usize| Header::decode_copy_at(&page, *at).is_some();
+    let Some(sound) = HEADER_AT.into_iter().find(is_sound) else { return Ok(()) };
+    for at in HEADER_AT.into_iter().filter(|at| !is_sound(at)) {
+        let written = file.write_at(&page[sound..sound + HEADER], at as u64);
+        written.map_err(|err| Error::io("heal header of segment", &segment.path, err))?;
+    }
+    Ok(())
 }
 
 /// Moves a file to the quarantine.
