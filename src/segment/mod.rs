@@ -91,7 +91,7 @@ impl Segment {
         }
     }
 
-    /// Says that no frame will come behind `end`.
+    /// Says that no frame will come behind `end`; `u64::MAX` that more may, as recovery finds out.
     pub(crate) fn set_end(&self, end: u64) {
         self.end.store(end, Ordering::Release);
     }

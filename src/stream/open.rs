@@ -284,6 +284,10 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         recovery.set_aside.push(set_aside(env, &opening.dir, &segment.path)?);
         found.segments.retain(|other| other.base != segment.base);
     }
+    // Whose successor was set aside ends elsewhere than its name said, and the last one may be gone on with.
+    for (index, this) in looked.iter().enumerate() {
+        this.segment.set_end(looked.get(index + 1).map_or(u64::MAX, |next| next.segment.base));
+    }
     let unsealed = carry_out(env, &looked, &decision, proven, last_boot.is_none() || same_boot)?;
 
     recovery.torn_bytes = decision.torn_bytes;
