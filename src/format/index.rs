@@ -51,10 +51,11 @@ const HEADER: usize = 40;
 const BLOCK_BYTES: usize = 56;
 const EPOCH_BYTES: usize = 24;
 
-/// Bytes to keep free at the end of a segment of `capacity` bytes, so that its footer always fits.
+/// Bytes to keep free at the end of a segment of `capacity` bytes, so that its footer always fits, eight bytes behind
+/// the last frame.
 pub(crate) fn reserve(capacity: u64) -> u64 {
     let blocks = capacity / BLOCK + 2;
-    let bytes = HEADER + BLOCK_BYTES * blocks as usize + EPOCH_BYTES * MAX_EPOCHS + SERVICE_BYTES;
+    let bytes = 8 + HEADER + BLOCK_BYTES * blocks as usize + EPOCH_BYTES * MAX_EPOCHS + SERVICE_BYTES;
     (bytes as u64).next_multiple_of(8)
 }
 

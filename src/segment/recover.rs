@@ -7,7 +7,7 @@
 //! | same boot | at X             | X < W | it is   | so                                                       |
 //! |-----------|------------------|-------|---------|----------------------------------------------------------|
 //! | yes       | a claim          | no    | void    | its writer died: mark it void, go on behind it           |
-//! | yes       | zero to the end  | no    | the end | go on here                                               |
+//! | yes       | zero, no frame behind it | no | the end | go on here; behind it may be a footer half written  |
 //! | yes       | anything else    | any   | corrupt | a killed process tears nothing: keep all, report the gap |
 //! | no        | zero to the end  | no    | the end | go on here                                               |
 //! | no        | anything else    | no    | torn    | an unfinished write: cut at X, count what goes           |
@@ -130,10 +130,17 @@ pub(crate) fn decide(scans: &[Scan], proven: u64, same_boot: bool) -> Decision {
     for (index, scan) in scans.iter().enumerate() {
         // How far this segment's frames should reach: to the next one, or as far as durability is proven.
         let due = scans.get(index + 1).map_or(proven, |next| next.base);
-        let seen = scan.spots.last().map_or(0, |spot| spot.range.end).max(scan.end);
+        // Places are claimed in order, so a process that died left nothing behind one that is still zero, unless it was
+        // writing the footer.
+        let is_end = |spot: &&Spot| {
+            spot.bad == Bad::Empty && spot.cut == spot.range.start && scan.written <= spot.range.end
+        };
+        let past_end = same_boot && scan.spots.last().as_ref().is_some_and(is_end);
+        let spots = &scan.spots[..scan.spots.len() - usize::from(past_end)];
+        let seen = spots.last().map_or(0, |spot| spot.range.end).max(scan.end);
         let missing = (seen < due).then_some(Spot { range: seen..due, bad: Bad::Empty, cut: seen });
         let mut damaged = false;
-        for spot in scan.spots.iter().chain(&missing) {
+        for spot in spots.iter().chain(&missing) {
             match spot.bad {
                 Bad::Claimed(_) if same_boot && proven <= spot.cut => decision.void.push(spot.range.clone()),
                 _ if !same_boot && proven <= spot.cut => {
@@ -230,6 +237,17 @@ mod tests {
         let bad = [(800..880, Bad::Invalid)];
         let outcome = Outcome { corrupt: &[(800, 880)], roll: true, ..END };
         check(&[segment(BASE, 1000, 1000, &bad)], 0, true, outcome);
+    }
+
+    #[test]
+    fn a_footer_that_a_killed_process_began_lies_behind_the_end() {
+        let footer = [(1000..1200, Bad::Empty)];
+        check(&[segment(BASE, 1000, 1200, &footer)], 1000, true, END);
+        let outcome = Outcome { end: 1100, corrupt: &[1000..1100], roll: true, ..END };
+        check(&[segment(BASE, 1000, 1200, &footer)], 1100, true, outcome);
+        let hole = [(1000..1200, Bad::Empty)];
+        let outcome = Outcome { end: 1400, corrupt: &[1000..1200], roll: true, ..END };
+        check(&[segment(BASE, 1400, 1400, &hole)], 1000, true, outcome);
     }
 
     #[test]

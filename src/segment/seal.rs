@@ -1,5 +1,6 @@
 //! Sealing a segment: footer, seal, the rest of its space given back.
 
+use crate::format::frame::ALIGN;
 use crate::format::header::{self, Header, Seal};
 use crate::segment::Segment;
 use crate::vfs::Access;
@@ -16,7 +17,8 @@ pub(crate) fn seal(segment: &Segment, end: u64) -> Result<()> {
     let region = segment.region()?;
     let index = segment.index(&region, end)?;
     let footer = index.encode(head.salt);
-    let position = head.position(end);
+    // Zeros stay behind the last frame, so that recovery can tell a footer half written from a frame that is damaged.
+    let position = head.position(end) + ALIGN as u64;
     let fits = position + footer.len() as u64 <= head.capacity;
     let seal = Seal {
         end,

@@ -339,6 +339,8 @@ fn look(segment: &Arc<Segment>) -> Result<Looked> {
     let page = segment.read_page(&*file)?;
     let size = file.size().map_err(|err| Error::io("read size of segment", &segment.path, err))?;
     let bytes = (size.min(head.capacity).max(PAGE as u64) - PAGE as u64) & !7;
+    // Behind the next segment's base there may be a footer, and no frame.
+    let bytes = segment.end().map_or(bytes, |end| bytes.min(end - segment.base));
     let mut frames = vec![0; bytes as usize];
     file.read_at(&mut frames, PAGE as u64).map_err(|err| Error::io("read segment", &segment.path, err))?;
     let scan = scan(Frames { bytes: &frames, base: segment.base, salt: head.salt });
