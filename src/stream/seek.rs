@@ -161,25 +161,31 @@ impl Core {
         Ok(self.before(offset)?.map(|(epoch, _)| epoch))
     }
 
-    /// Whether the first record at or behind `offset` in its segment, if it can be read, has expired.
+    /// Whether the record at `offset`, or the first behind the marks there, has expired, if it can be read.
     fn is_expired_at(&self, offset: u64, cutoff: Timestamp) -> Result<bool> {
-        let Some(segment) = self.segment_at(offset) else { return Ok(offset < self.published()?) };
-        let Ok(region) = segment.region() else { return Ok(false) };
-        let end = segment.published(&region, self.env.read_only)?;
-        if end <= offset {
-            return Ok(false);
+        if self.segment_at(offset).is_none() {
+            return Ok(offset < self.published()?);
         }
-        let lent = segment.lend(&region, end)?;
-        let frames = segment.frames(&lent)?;
         let mut at = offset;
-        while at < frames.end() {
-            match frames.header(at) {
-                Some(header) if matches!(header.word.kind(), Some(Kind::Record | Kind::Batch)) => {
-                    return Ok(header.ingest < cutoff);
+        while let Some(segment) = self.segment_at(at) {
+            let Ok(region) = segment.region() else { return Ok(false) };
+            let end = segment.published(&region, self.env.read_only)?;
+            let lent = segment.lend(&region, end)?;
+            let frames = segment.frames(&lent)?;
+            if end <= at {
+                return Ok(false);
+            }
+            while at < frames.end() {
+                let Some(header) = frames.header(at) else { return Ok(false) };
+                match header.word.kind() {
+                    Some(Kind::Record) => return Ok(header.ingest < cutoff),
+                    Some(Kind::Batch | Kind::Void | Kind::Epoch) => at += header.word.step() as u64,
+                    Some(Kind::Lost) | None => return Ok(false),
                 }
-                // Marks do not expire; what stands behind them may have.
-                Some(mark) => at += mark.word.span() as u64,
-                None => return Ok(false),
+            }
+            if at < end {
+                // The file is shorter than its segment.
+                return Ok(false);
             }
         }
         Ok(false)
