@@ -275,9 +275,15 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         .last()
         .map_or(found.log_start, |segment| segment.seal().expect("sealed").end.max(found.log_start));
     let scans: Vec<Scan> = looked.iter().map(|this| this.scan.clone()).collect();
-    let decision = match scans.as_slice() {
-        [] => Decision { end: sealed_end.max(proven), roll: true, ..Decision::default() },
-        scans => decide(scans, proven, same_boot),
+    // A power loss may leave a later segment's file and not the one before it.
+    let torn_off =
+        !same_boot && proven <= sealed_end && scans.first().is_some_and(|scan| sealed_end < scan.base);
+    let decision = if scans.is_empty() || torn_off {
+        let written = scans.iter().map(|scan| scan.written).max().unwrap_or(0);
+        let end = sealed_end.max(proven);
+        Decision { end, torn_bytes: written.saturating_sub(end), roll: true, ..Decision::default() }
+    } else {
+        decide(&scans, proven, same_boot)
     };
     let aside = looked.split_off(decision.keep.min(looked.len()));
     for segment in aside.iter().map(|this| &this.segment).chain(&unreadable) {
