@@ -42,6 +42,8 @@ pub(crate) struct Segment {
     pub(crate) base: u64,
     /// Offset where the frames end for good, `u64::MAX` while more may come.
     end: AtomicU64,
+    /// Offset up to which frames were published when the segment was last closed or let go of.
+    left_at: AtomicU64,
     head: OnceLock<Header>,
     seal: OnceLock<Seal>,
     /// Bytes of disk it holds, which change no more once it is sealed.
@@ -75,6 +77,7 @@ impl Segment {
             stream,
             base,
             end: AtomicU64::new(u64::MAX),
+            left_at: AtomicU64::new(base),
             head: OnceLock::new(),
             seal: OnceLock::new(),
             disk_bytes: OnceLock::new(),
@@ -94,6 +97,12 @@ impl Segment {
     /// Says that no frame will come behind `end`; `u64::MAX` that more may, as recovery finds out.
     pub(crate) fn set_end(&self, end: u64) {
         self.end.store(end, Ordering::Release);
+    }
+
+    /// Says that all of it up to `offset` is published, and that nobody writes for now. What is mapped after this is not
+    /// asked again, so that damage there is a gap, and not the end.
+    pub(crate) fn set_left_at(&self, offset: u64) {
+        self.left_at.fetch_max(offset, Ordering::AcqRel);
     }
 
     /// Opens the file, which must be a regular one.
@@ -206,7 +215,8 @@ impl Segment {
         }
         let memory =
             file.map(bytes, Access::Read).map_err(|err| Error::io("map segment", &self.path, err))?;
-        let frozen = self.end().map_or(FLOOR, |end| (head.position(end) as usize).min(bytes));
+        let known = self.end().unwrap_or_else(|| self.left_at.load(Ordering::Acquire));
+        let frozen = (head.position(known) as usize).min(bytes);
         let region = Region::new(memory, frozen, true);
         if bytes <= 1 << 20 {
             region.advise_random();

@@ -102,6 +102,9 @@ impl Core {
         match clean_end(&found, opening.id.as_uuid().as_u64_pair().1)? {
             Some(end) => {
                 let recovery = Recovery { clean: true, epoch: end.epoch.number, ..Recovery::default() };
+                if let Some(last) = found.segments.last() {
+                    last.set_left_at(end.offset);
+                }
                 Ok(build(env, opening, found, end, recovery, VecDeque::new()))
             }
             None => recover(env, opening, found),

@@ -243,6 +243,7 @@ impl Core {
             return Err(err);
         }
         self.unsealed.lock().retain(|entry| entry.segment.base != active.segment.base);
+        active.segment.set_left_at(end);
         Ok(())
     }
 
