@@ -243,10 +243,10 @@ mod tests {
     fn a_footer_that_a_killed_process_began_lies_behind_the_end() {
         let footer = [(1000..1200, Bad::Empty)];
         check(&[segment(BASE, 1000, 1200, &footer)], 1000, true, END);
-        let outcome = Outcome { end: 1100, corrupt: &[1000..1100], roll: true, ..END };
-        check(&[segment(BASE, 1000, 1200, &footer)], 1100, true, outcome);
+        let outcome = Outcome { end: 1104, corrupt: &[(1000, 1104)], roll: true, ..END };
+        check(&[segment(BASE, 1000, 1200, &footer)], 1104, true, outcome);
         let hole = [(1000..1200, Bad::Empty)];
-        let outcome = Outcome { end: 1400, corrupt: &[1000..1200], roll: true, ..END };
+        let outcome = Outcome { end: 1400, corrupt: &[(1000, 1200)], roll: true, ..END };
         check(&[segment(BASE, 1400, 1400, &hole)], 1000, true, outcome);
     }
 

@@ -32,6 +32,8 @@ impl Core {
         if self.writer.lock().state != State::Open {
             return Ok(Retained::default());
         }
+        // Only what is sealed can go.
+        self.seal_rolled()?;
         let (cutoff, now) = (self.cutoff(), self.env.clock.now());
         let age = roll_age(self.ttl());
         if let Some(active) = self.open_segment()
