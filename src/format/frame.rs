@@ -28,8 +28,8 @@
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
+use crate::format::span::{CLAIMED, LENGTH, padded};
 use crate::record::{Level, Record};
-use crate::vfs::region::{CLAIMED, LENGTH, padded};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// Bytes of a frame's header.

@@ -17,7 +17,7 @@ use byteorder::{ByteOrder, LittleEndian as LE};
 use uuid::Uuid;
 
 use crate::format::Epoch;
-use crate::vfs::region::FLOOR;
+use crate::format::span::FLOOR;
 use crate::{StreamId, Timestamp};
 
 pub(crate) const HEADER_AT: [usize; 2] = [0, 2048];

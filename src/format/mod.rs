@@ -6,6 +6,7 @@ pub(crate) mod envelope;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod index;
+pub(crate) mod span;
 
 /// A stretch of a stream's life between unclean opens.
 ///

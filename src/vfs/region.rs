@@ -33,23 +33,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::{fmt, io, ptr, slice};
 
-/// Bytes before the first span: the segment's header and slots.
-pub(crate) const FLOOR: usize = 4096;
-
-/// Set in a commit word while its span is claimed but not committed.
-pub(crate) const CLAIMED: u32 = 1 << 31;
-
-/// The bits of a commit word that hold the length of its span.
-pub(crate) const LENGTH: u32 = (1 << 24) - 1;
+pub(crate) use crate::format::span::{CLAIMED, FLOOR, LENGTH, padded};
 
 /// From this many bytes on a sync drops the page-table entries of what it writes.
 #[cfg(target_os = "linux")]
 const UNMAP_FROM: usize = 256 << 10;
-
-/// Bytes a span of `length` bytes takes: the next span begins at a multiple of 8.
-pub(crate) const fn padded(length: usize) -> usize {
-    (length + 7) & !7
-}
 
 /// Where a region's bytes are.
 pub enum Memory {
