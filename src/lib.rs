@@ -34,6 +34,7 @@
 mod catalog;
 mod error;
 mod format;
+mod names;
 mod record;
 mod segment;
 mod store;
@@ -44,13 +45,13 @@ mod vfs;
 #[cfg(any(test, feature = "sim"))]
 pub mod vfs;
 
-pub use catalog::names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
 pub use error::{Error, ErrorKind, Result};
 pub use format::cursor::Cursor;
 pub use format::frame::{
     Attributes, MAX_ATTRIBUTES, MAX_BATCH, MAX_BATCH_RECORDS, MAX_BODY, MAX_KEY, MAX_RECORD, MAX_SERVICE,
     MAX_VALUE,
 };
+pub use names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
 pub use record::{Level, Record};
 pub use store::{
     Options, RepairReport, SegmentReport, Store, StoreStats, StreamInfo, StreamSpec, StreamUpdate,

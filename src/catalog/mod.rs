@@ -17,7 +17,6 @@
 #[cfg(test)]
 mod faulty;
 mod files;
-pub mod names;
 mod persist;
 mod state;
 #[cfg(test)]
@@ -28,10 +27,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
 use crate::vfs::{Access, File, Vfs};
 use crate::{Error, ErrorKind, Result, Timestamp};
 use files::{Generations, Loaded, OnDamage};
-use names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
 use state::{State, raised};
 
 pub(crate) use files::{Meta, Problem};

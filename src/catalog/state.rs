@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
 use crate::Timestamp;
+use crate::names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
 
 /// An owner of groups.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
