@@ -23,10 +23,16 @@ impl Core {
             let next = self.dir.join(file_name(offset));
             let there = self.env.vfs.open(&next, Access::Read).is_ok();
             if !there {
-                let region = last.region()?;
-                last.look_for_seal(&region)?;
-                if last.end().is_none() {
-                    return Ok(false);
+                match last.region() {
+                    // It went by retention, or with its stream.
+                    _ if !last.exists() => {}
+                    region => {
+                        let region = region?;
+                        last.look_for_seal(&region)?;
+                        if last.end().is_none() {
+                            return Ok(false);
+                        }
+                    }
                 }
             }
         }
@@ -37,7 +43,13 @@ impl Core {
     pub(crate) fn refresh(&self) -> Result<bool> {
         let entries = match self.env.vfs.list(&self.dir) {
             Ok(entries) => entries,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {
+                // A directory goes only with its stream; one that was never there waits for the first append.
+                if !self.segments().is_empty() || 0 < self.log_start() {
+                    self.mark_deleted();
+                }
+                return self.check().map(|()| false);
+            }
             Err(err) => return Err(Error::io("list directory of stream", &self.dir, err)),
         };
         let files = entries.iter().filter(|entry| entry.kind == EntryKind::File);
@@ -49,6 +61,10 @@ impl Core {
         }
         let known = self.segments();
         if known.iter().map(|segment| segment.base).eq(bases.iter().copied()) {
+            return Ok(false);
+        }
+        if bases.is_empty() && known.last().is_some_and(|last| self.log_start() <= last.base) {
+            // Retention takes nothing from the log's start on: the stream is being deleted.
             return Ok(false);
         }
         let segments: Vec<Arc<Segment>> = bases

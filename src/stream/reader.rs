@@ -244,6 +244,8 @@ impl Reader {
                 };
                 match segment.end().or(next) {
                     Some(end) => self.gap(end, reason).map(Some),
+                    // The writer, another process, is deleting the stream, or has ended it a moment ago.
+                    None if self.core.env.read_only && reason == GapReason::Missing => Ok(Some(Step::End)),
                     None => Err(err),
                 }
             }
