@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::format::checkpoint::{self, Checkpoint};
+use crate::format::header::{SEAL, SEAL_AT};
 use crate::store::{Shared, names};
 use crate::stream::Core;
-use crate::vfs::{Access, Vfs};
+use crate::vfs::{Access, File, Vfs};
 use crate::{Error, ErrorKind, Result};
 
 /// Bytes copied at a time.
@@ -65,7 +66,13 @@ impl Core {
                 None => {
                     let head = *segment.head()?;
                     let used = head.position(end.max(segment.base).min(segment.end().unwrap_or(end)));
-                    copy(vfs, &segment.path, &target.join(name), used, head.capacity)
+                    copy(vfs, &segment.path, &target.join(name), used, head.capacity).and_then(|copied| {
+                        // It may have been sealed meanwhile; without its footer it is not.
+                        for at in SEAL_AT {
+                            copied.write_at(&[0; SEAL], at as u64)?;
+                        }
+                        copied.sync()
+                    })
                 }
             };
             match copied {
@@ -105,14 +112,14 @@ fn link_or_copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> io::Result<()> {
             ) =>
         {
             let size = vfs.open(from, Access::Read)?.size()?;
-            copy(vfs, from, to, size, size)
+            copy(vfs, from, to, size, size)?.sync()
         }
         linked => linked,
     }
 }
 
-/// Copies the first `used` bytes into a file of `size`.
-fn copy(vfs: &dyn Vfs, from: &Path, to: &Path, used: u64, size: u64) -> io::Result<()> {
+/// Copies the first `used` bytes into a file of `size`, which the caller syncs.
+fn copy(vfs: &dyn Vfs, from: &Path, to: &Path, used: u64, size: u64) -> io::Result<Box<dyn File>> {
     let source = vfs.open(from, Access::Read)?;
     let target = vfs.open(to, Access::CreateNew)?;
     target.allocate(size)?;
@@ -127,5 +134,5 @@ fn copy(vfs: &dyn Vfs, from: &Path, to: &Path, used: u64, size: u64) -> io::Resu
         target.write_at(&buf[..read], position)?;
         position += read as u64;
     }
-    target.sync()
+    Ok(target)
 }
