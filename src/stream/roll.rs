@@ -115,7 +115,7 @@ impl Core {
         let ready = self.next.lock().take().filter(|fresh| capacity <= fresh.capacity);
         let fresh = match ready {
             Some(fresh) => fresh,
-            None => Fresh::new(&self.env.vfs, &self.dir, capacity, hot && BUSY_BYTES <= capacity)?,
+            None => self.reserve(capacity, next_capacity(0, 0, length, 0, false), hot)?,
         };
         let head = Header {
             store: self.env.store,
@@ -138,6 +138,18 @@ impl Core {
         };
         self.unsealed.lock().push_back(entry);
         Ok(active)
+    }
+
+    /// Makes a file of `capacity` bytes, or of what there is room for, down to `least`.
+    fn reserve(&self, mut capacity: u64, least: u64, hot: bool) -> Result<Fresh> {
+        loop {
+            match Fresh::new(&self.env.vfs, &self.dir, capacity, hot && BUSY_BYTES <= capacity) {
+                Err(err) if *err.kind() == ErrorKind::NoSpace && least < capacity => {
+                    capacity = (capacity / 2).max(least);
+                }
+                made => return made,
+            }
+        }
     }
 
     /// The size of the segment after `old`: what it suggests, but a fraction of `max_bytes`, so that removing one whole
