@@ -1,0 +1,175 @@
+//! What the tests on the real machine share: chance from a printed seed, and this test's own binary as another process.
+
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use tailwater::{StreamName, StreamSpec};
+
+pub fn spec(name: &str) -> StreamSpec {
+    StreamSpec::new(StreamName::new(name).unwrap())
+}
+
+/// Numbers drawn from a seed (SplitMix64).
+pub struct Chance(u64);
+
+impl Chance {
+    /// From `TAILWATER_SEED`, else from the operating system; prints it.
+    pub fn new() -> Chance {
+        let seed = match std::env::var("TAILWATER_SEED") {
+            Ok(seed) => seed.parse().expect("TAILWATER_SEED is a number"),
+            Err(_) => uuid::Uuid::new_v4().as_u64_pair().0,
+        };
+        println!("TAILWATER_SEED={seed}");
+        Chance(seed)
+    }
+
+    pub fn from_seed(seed: u64) -> Chance {
+        Chance(seed)
+    }
+
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.draw() % end
+    }
+}
+
+/// How another process that runs one test of this binary learns what it is to do.
+const TASK: &str = "TAILWATER_TASK";
+
+/// The arguments this process was started with by [`Other::start`]; `None` in an ordinary run of the tests.
+pub fn task() -> Option<Vec<String>> {
+    Some(std::env::var(TASK).ok()?.split('\u{1f}').map(str::to_string).collect())
+}
+
+/// Says a line to the process that started this one.
+pub fn say(text: &str) {
+    // One write, so that what was said was said whole.
+    std::io::stdout().write_all(format!("@{text}\n").as_bytes()).unwrap();
+    std::io::stdout().flush().unwrap();
+}
+
+/// Waits until the process that started this one lets go.
+pub fn wait_for_release() {
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+/// Another process: this binary, running the one test named, which finds its arguments by [`task`]. Killed when dropped.
+pub struct Other {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Other {
+    pub fn start(test: &str, arguments: &[&str]) -> Other {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture", "--test-threads=2"])
+            .env(TASK, arguments.join("\u{1f}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
+        Other { child, input, output: BufReader::new(output).lines() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line it says; `None` when it ended.
+    pub fn heard(&mut self) -> Option<String> {
+        // The test harness says things of its own.
+        loop {
+            let line = self.output.next()?.unwrap();
+            if let Some((_, said)) = line.split_once('@') {
+                return Some(said.into());
+            }
+        }
+    }
+
+    /// SIGKILL. What it said before can still be heard.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{name}"), &self.pid().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Lets it go on to its end, which must be a good one.
+    #[track_caller]
+    pub fn release(mut self) {
+        drop(self.input.take());
+        while self.heard().is_some() {}
+        assert!(self.child.wait().unwrap().success(), "the other process failed");
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A filesystem of its own, unmounted when dropped.
+pub struct Mounted {
+    pub dir: tempfile::TempDir,
+    _image: Option<tempfile::NamedTempFile>,
+}
+
+impl Mounted {
+    /// A tmpfs. `None`, and a word about it, where this user may not mount.
+    pub fn tmpfs(bytes: u64) -> Option<Mounted> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+            .arg(dir.path()));
+        mounted.then_some(Mounted { dir, _image: None })
+    }
+
+    /// An ext4 filesystem in a file. `None`, and a word about it, where this user may not mount.
+    pub fn ext4(bytes: u64) -> Option<Mounted> {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(bytes).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let made = run(Command::new("mkfs.ext4").arg("-q").arg("-F").arg(image.path()));
+        let mounted =
+            made && run(Command::new("mount").args(["-o", "loop"]).arg(image.path()).arg(dir.path()));
+        mounted.then_some(Mounted { dir, _image: Some(image) })
+    }
+}
+
+fn run(command: &mut Command) -> bool {
+    match command.output() {
+        Ok(output) if output.status.success() => true,
+        failed => {
+            println!("skipped: {command:?}: {failed:?}");
+            false
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: a failed test may still hold a file.
+        let _ = Command::new("umount").arg("-l").arg(self.dir.path()).status();
+    }
+}
