@@ -1,0 +1,147 @@
+//! A full disk, for real: small filesystems of our own, filled to the last byte. Skipped, with a word, where this user may
+//! not mount.
+
+mod machine;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use machine::{Mounted, spec};
+use tailwater::{Durability, ErrorKind, Options, Record, Start, Step, Store, Stream, StreamUpdate};
+
+fn body(number: u64) -> Vec<u8> {
+    format!("{number} {}", "x".repeat(number as usize * 37 % 2_000)).into_bytes()
+}
+
+/// Reads everything; the records must be `expected`, whose bodies say which they are.
+#[track_caller]
+fn check(stream: &Stream, expected: std::ops::Range<u64>) {
+    let mut next = expected.start;
+    let mut reader = stream.read(Start::Beginning).unwrap();
+    loop {
+        match reader.next().unwrap() {
+            Step::Records(batch) => {
+                for record in &batch {
+                    assert!(record.body() == body(next), "record {next}");
+                    next += 1;
+                }
+            }
+            Step::Gap(gap) => panic!("{gap:?}"),
+            Step::End => break,
+        }
+    }
+    assert_eq!(next, expected.end);
+    assert!(stream.verify().unwrap().is_sound());
+}
+
+/// Appends from `next` on, singly and in batches, until there is no space; the number after the last that went in.
+#[track_caller]
+fn fill(stream: &Stream, mut next: u64, durability: Durability) -> u64 {
+    loop {
+        let count = if next.is_multiple_of(5) { 4 } else { 1 };
+        let bodies: Vec<_> = (next..next + count).map(body).collect();
+        let records: Vec<_> = bodies.iter().map(Record::new).collect();
+        let before = stream.published().unwrap();
+        match stream.append_batch_with(&records, durability) {
+            Ok(_) => next += count,
+            Err(err) => {
+                assert_eq!(*err.kind(), ErrorKind::NoSpace, "{err:?}");
+                assert_eq!(stream.published().unwrap(), before, "nothing is published");
+                return next;
+            }
+        }
+    }
+}
+
+/// Takes what space is left; returns the file, whose removal makes room.
+fn fill_the_rest(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    // The last bytes, too.
+    while file.write_all(&[1; 64]).is_ok() {}
+    let _ = file.sync_all();
+}
+
+fn a_full_disk_is_an_error_and_no_more(disk: &Path) {
+    let (dir, filler) = (disk.join("store"), disk.join("filler"));
+    File::create(&filler).unwrap().write_all(&vec![1; 3 << 20]).unwrap();
+    let open = || Options::new().background(false).open(&dir).unwrap();
+    let store = open();
+    let stream = store.create_stream(spec("a")).unwrap();
+
+    // Until no segment can be had, however small; nothing is published half.
+    let end = fill(&stream, 0, Durability::Interval);
+    assert!(100 < end, "{end}");
+    assert_eq!(fill(&stream, end, Durability::Sync), end);
+    fill_the_rest(&disk.join("rest"));
+    check(&stream, 0..end);
+    let _ = store.tick();
+    assert!(!stream.stats().unwrap().poisoned, "a full disk poisons nothing");
+    assert_eq!(fill(&stream, end, Durability::Buffered), end);
+    check(&stream, 0..end);
+
+    // Room was made: it goes on by itself.
+    fs::remove_file(&filler).unwrap();
+    let more = fill(&stream, end, Durability::Sync);
+    assert!(end < more, "nothing went in though there was room");
+    check(&stream, 0..more);
+    fill_the_rest(&filler);
+
+    // A full disk is closed, opened and followed as any.
+    store.close().unwrap();
+    let store = open();
+    let stream = store.stream("a").unwrap();
+    check(&stream, 0..more);
+    check(&Store::open_read_only(&dir).unwrap().stream("a").unwrap(), 0..more);
+
+    // A stream is its name until its first append, which wants space.
+    match store.create_stream(spec("b")) {
+        Ok(other) => assert_eq!(fill(&other, 0, Durability::Sync), 0),
+        Err(err) => assert_eq!(*err.kind(), ErrorKind::NoSpace, "{err:?}"),
+    }
+
+    // Retention works on the full disk, and makes room.
+    let limited = StreamUpdate { max_bytes: Some(Some(2 << 20)), ..StreamUpdate::default() };
+    match store.update_stream("a", limited) {
+        // In force all the same: only the copy beside the stream has to wait for room.
+        Err(err) => assert_eq!(*err.kind(), ErrorKind::NoSpace, "{err:?}"),
+        Ok(info) => assert_eq!(info.max_bytes, Some(2 << 20)),
+    }
+    assert_eq!(store.stream_info("a").unwrap().max_bytes, Some(2 << 20));
+    stream.sync().unwrap();
+    let report = store.tick().unwrap();
+    assert!(0 < report.removed_segments, "{report:?}");
+    let mut reader = stream.read(Start::Beginning).unwrap();
+    let first = match reader.next().unwrap() {
+        Step::Records(batch) => {
+            let body = batch.iter().next().unwrap().body();
+            std::str::from_utf8(body).unwrap().split_once(' ').unwrap().0.parse().unwrap()
+        }
+        other => panic!("{other:?}"),
+    };
+    check(&stream, first..more);
+    stream.append_with(&Record::new(&body(more)), Durability::Sync).unwrap();
+    check(&stream, first..more + 1);
+    if store.stream("b").is_err() {
+        store.create_stream(spec("b")).unwrap();
+    }
+    let other = store.stream("b").unwrap();
+    other.append_with(&Record::new(&body(0)), Durability::Sync).unwrap();
+    store.close().unwrap();
+    let store = open();
+    check(&store.stream("a").unwrap(), first..more + 1);
+    check(&store.stream("b").unwrap(), 0..1);
+}
+
+#[test]
+fn a_full_tmpfs_is_an_error_and_no_more() {
+    let Some(disk) = Mounted::tmpfs(16 << 20) else { return };
+    a_full_disk_is_an_error_and_no_more(disk.dir.path());
+}
+
+#[test]
+fn a_full_ext4_is_an_error_and_no_more() {
+    let Some(disk) = Mounted::ext4(32 << 20) else { return };
+    a_full_disk_is_an_error_and_no_more(disk.dir.path());
+}
