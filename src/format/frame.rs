@@ -248,7 +248,7 @@ pub(crate) struct Frame<'a> {
 pub(crate) enum Bad {
     /// The word is zero: nothing was written here.
     Empty,
-    /// Claimed and never committed; the bytes the claim covers, if they fit.
+    /// Claimed and never committed; the bytes the claim covers, if a writer can have claimed that many and they fit.
     Claimed(usize),
     /// Anything else.
     Invalid,
@@ -303,7 +303,10 @@ fn why_bad(bytes: &[u8]) -> Bad {
     let word = Word(LE::read_u32(bytes));
     if word.0 == 0 {
         Bad::Empty
-    } else if word.is_claimed() && HEADER <= word.length() && word.span() <= bytes.len() {
+    } else if word.is_claimed()
+        && (HEADER..=MAX_FRAME).contains(&word.length())
+        && word.span() <= bytes.len()
+    {
         Bad::Claimed(word.span())
     } else {
         Bad::Invalid
