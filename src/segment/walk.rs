@@ -53,20 +53,24 @@ impl<'a> Frames<'a> {
     /// The first valid frame at or after `offset`.
     ///
     /// A frame is valid only at its own place under its segment's salt, so one is enough: neither stale
-    /// bytes nor a payload that looks like a segment can pass for it. Work is linear: headers that promise much
-    /// and hold nothing are no longer followed once they have cost four times the bytes there are.
+    /// bytes nor a payload that looks like a segment can pass for it. Work is linear: see [`budget`](Frames::budget).
     pub(crate) fn resync(&self, offset: u64) -> Option<u64> {
-        let mut budget = 4 * self.bytes.len() + (4 << 20);
+        self.resync_within(offset, &mut self.budget())
+    }
+
+    /// Bytes that checksums found wrong may cover. Damaged frames that do not overlap come to the length of the log
+    /// at most; headers made to overlap, which promise much and hold nothing, are no longer followed beyond this.
+    fn budget(&self) -> usize {
+        4 * self.bytes.len() + (4 << 20)
+    }
+
+    fn resync_within(&self, offset: u64, budget: &mut usize) -> Option<u64> {
         let mut at = offset.next_multiple_of(ALIGN as u64);
         while at + frame::HEADER as u64 <= self.end() {
             let bytes = self.at(at);
             let blank = bytes[..8] == [0; 8];
             if !blank && let Some(header) = self.header(at) {
-                let cost = header.word.length();
-                if budget < cost {
-                    return None;
-                }
-                budget -= cost;
+                *budget = budget.checked_sub(header.word.length())?;
                 if frame::parse(bytes, self.place(at)).is_ok() {
                     return Some(at);
                 }
@@ -78,7 +82,7 @@ impl<'a> Frames<'a> {
 
     /// Every frame from `offset` on, and every stretch that holds none.
     pub(crate) fn walk(self, offset: u64) -> Walk<'a> {
-        Walk { frames: self, at: offset }
+        Walk { frames: self, at: offset, budget: self.budget() }
     }
 }
 
@@ -96,6 +100,8 @@ pub(crate) enum Found<'a> {
 pub(crate) struct Walk<'a> {
     frames: Frames<'a>,
     at: u64,
+    /// What is left of [`Frames::budget`].
+    budget: usize,
 }
 
 impl<'a> Iterator for Walk<'a> {
@@ -122,16 +128,20 @@ impl<'a> Iterator for Walk<'a> {
 
 impl Walk<'_> {
     /// Where the walk goes on behind a place without a frame.
-    fn after(&self, at: u64, bad: Bad) -> u64 {
+    fn after(&mut self, at: u64, bad: Bad) -> u64 {
         let end = self.frames.end();
+        let mut invalid = at;
         if let Bad::Claimed(bytes) = bad {
             // What a claim covers is its writer's, finished records of an unfinished batch included.
             let behind = at + bytes as u64;
             if behind == end || !matches!(self.frames.parse(behind), Err(Bad::Invalid)) {
                 return behind;
             }
+            invalid = behind;
         }
-        self.frames.resync(at + ALIGN as u64).unwrap_or(end)
+        let wasted = self.frames.header(invalid).map_or(0, |header| header.word.length());
+        self.budget = self.budget.saturating_sub(wasted);
+        self.frames.resync_within(at + ALIGN as u64, &mut self.budget).unwrap_or(end)
     }
 }
 
@@ -162,4 +172,98 @@ pub(crate) fn is_boundary(frames: Frames<'_>, from: u64, offset: u64) -> bool {
 /// Whether a record lies in the frame.
 pub(crate) fn is_record(frame: &Frame<'_>) -> bool {
     frame.kind() == Kind::Record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+    use crate::format::frame::{HEADER, Word, mark};
+    use crate::record::Record;
+
+    const SALT: u64 = 0x5a17;
+
+    /// A record's frame for `offset`, padded.
+    fn frame_at(offset: u64, body: &[u8]) -> Vec<u8> {
+        let record = Record::new(body);
+        let checked = frame::Checked::new(&record).unwrap();
+        let mut bytes = vec![0; checked.word().span()];
+        checked.write(Place { salt: SALT, offset }, 0, Timestamp::MIN, |at, piece| {
+            bytes[at..at + piece.len()].copy_from_slice(piece);
+        });
+        bytes
+    }
+
+    fn walk(bytes: &[u8]) -> Vec<Found<'_>> {
+        Frames { bytes, base: 0, salt: SALT }.walk(0).collect()
+    }
+
+    #[test]
+    fn a_payload_that_holds_whole_segments_is_never_resynchronised_into() {
+        // The payload is a log of the same salt, written for other offsets, at every distance from its own ones.
+        for shift in (0..80).step_by(8) {
+            let mut inner = vec![0xAA; shift];
+            while inner.len() < 4000 {
+                inner.extend(frame_at(inner.len() as u64, b"inner"));
+            }
+            let mut bytes = frame_at(0, &inner);
+            let outer = bytes.len() as u64;
+            let next = frame_at(outer, b"next");
+            bytes.extend(&next);
+            bytes[HEADER + 1] ^= 1;
+            let found = walk(&bytes);
+            assert_eq!(found[0], Found::Damage(0..outer, Bad::Invalid));
+            assert!(matches!(found[1], Found::Frame(at, _) if at == outer) && found.len() == 2);
+        }
+    }
+
+    #[test]
+    fn overlapping_headers_that_hold_nothing_cost_linear_work() {
+        // Each trap is a good header over the rest of the log with a checksum that is wrong; a small frame follows it, so
+        // that looking for the next frame ends at once and the walk comes by the next trap.
+        let total = 1 << 20;
+        for claimed in [false, true] {
+            let mut bytes: Vec<u8> = Vec::new();
+            while bytes.len() + 96 <= total {
+                if claimed {
+                    bytes.extend((HEADER as u32 | crate::vfs::region::CLAIMED).to_le_bytes());
+                    bytes.resize(bytes.len().next_multiple_of(8) + 16, 0);
+                }
+                let offset = bytes.len() as u64;
+                let trap = crate::format::frame::Header {
+                    word: Word::new(Kind::Record, total - bytes.len()),
+                    witness: 0,
+                    ingest: Timestamp::MIN,
+                };
+                bytes.extend(trap.encode(trap.seal(Place { salt: SALT, offset })));
+                bytes.extend(frame_at(offset + HEADER as u64, b""));
+            }
+            bytes.resize(total, 0xEE);
+            let frames = Frames { bytes: &bytes, base: 0, salt: SALT };
+            let mut walk = frames.walk(0);
+            let found = walk.by_ref().count();
+            // As many traps as the budget pays for, and one stretch of damage for the rest.
+            assert!((2..64).contains(&found), "{found} found");
+        }
+    }
+
+    #[test]
+    fn a_claim_that_no_writer_could_make_covers_nothing() {
+        // A page of ones, as an erased flash block reads: its word claims 16 MiB.
+        let mut bytes = frame_at(0, b"first");
+        let erased = bytes.len() as u64;
+        bytes.resize(bytes.len() + (16 << 20) + 4096, 0);
+        bytes[erased as usize..][..4096].fill(0xFF);
+        let end = bytes.len() as u64;
+        assert_eq!(walk(&bytes)[1], Found::Damage(erased..end, Bad::Invalid));
+    }
+
+    #[test]
+    fn a_mark_covers_what_lies_behind_its_header_whatever_that_is() {
+        let mut bytes = mark(Kind::Void, 80, &[], Timestamp::MIN, Place { salt: SALT, offset: 0 });
+        bytes.resize(80, 0xEE);
+        bytes.extend(frame_at(80, b"next"));
+        let found = walk(&bytes);
+        assert!(matches!(found[..], [Found::Frame(0, _), Found::Frame(80, _)]));
+    }
 }
