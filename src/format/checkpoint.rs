@@ -87,7 +87,10 @@ impl Checkpoint {
             && LE::read_u16(&bytes[8..]) == VERSION
             && LE::read_u32(&bytes[CRC_AT..]) == crc32fast::hash(&bytes[..CRC_AT]);
         let boot = LE::read_u128(&bytes[88..]);
-        sound.then(|| Checkpoint {
+        // As in a segment's header: a sound checksum over numbers that cannot be.
+        let is_offset = |at: usize| LE::read_u64(&bytes[at..]) < 1 << 62 && bytes[at].is_multiple_of(8);
+        let possible = is_offset(40) && is_offset(48) && is_offset(72);
+        (sound && possible).then(|| Checkpoint {
             stream: StreamId::from(Uuid::from_slice(&bytes[16..32]).expect("16 bytes")),
             generation: LE::read_u64(&bytes[32..]),
             clean: bytes[10] == 1,
@@ -106,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_flipped_bit_is_noticed_and_the_older_slot_used() {
+    fn every_flipped_bit_and_impossible_number_is_noticed_and_the_older_slot_used() {
         let stream = StreamId::from(Uuid::from_u128(9));
         let old = Checkpoint {
             stream,
@@ -132,5 +135,14 @@ mod tests {
         }
         assert_eq!(Checkpoint::decode(&sound, StreamId::from(Uuid::nil())), None);
         assert_eq!(Checkpoint::decode(&[], stream), None);
+        let impossible = [
+            Checkpoint { end: u64::MAX - 7, ..new },
+            Checkpoint { end: 84, ..new },
+            Checkpoint { log_start: 1 << 62, ..new },
+            Checkpoint { epoch_start: 1, ..new },
+        ];
+        for slot in impossible {
+            assert_eq!(Checkpoint::decode(&slot.encode(), stream), None, "{slot:?}");
+        }
     }
 }

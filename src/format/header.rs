@@ -143,7 +143,9 @@ impl Header {
         let possible = header.base.is_multiple_of(8)
             && (PAGE as u64..=1 << 40).contains(&header.capacity)
             && header.base.checked_add(header.capacity).is_some_and(|end| end < 1 << 62)
-            && header.previous_durable <= header.base;
+            && header.capacity.is_multiple_of(8)
+            && header.previous_durable <= header.base
+            && header.previous_durable.is_multiple_of(8);
         if possible { Ok(header) } else { Err(BadHeader::Damaged) }
     }
 
@@ -200,7 +202,7 @@ impl Watermark {
             durable: LE::read_u64(&slot[16..]),
         });
         let possible = header.base..=header.base + (header.capacity - PAGE as u64);
-        marks.filter(|mark| possible.contains(&mark.durable)).max()
+        marks.filter(|mark| possible.contains(&mark.durable) && mark.durable.is_multiple_of(8)).max()
     }
 }
 
@@ -313,6 +315,29 @@ pub(crate) mod tests {
                 page[HEADER_AT[0] + HEADER_AT[1] - at] ^= 1;
                 assert_eq!(Header::decode(&page), Err(BadHeader::Damaged), "bit {bit} of both copies");
             }
+        }
+    }
+
+    #[test]
+    fn a_slot_or_header_whose_checksum_holds_over_impossible_numbers_is_not_used() {
+        let header = example();
+        let mut page = page(&header);
+        for durable in [header.base + 4, header.base - 8, header.base + header.capacity, u64::MAX] {
+            let mark = Watermark { generation: 1, durable };
+            page[mark.at()..mark.at() + WATERMARK].copy_from_slice(&mark.encode(header.salt));
+            assert_eq!(Watermark::decode(&page, &header), None, "durable {durable}");
+        }
+        let impossible = [
+            Header { base: 4100, ..header },
+            Header { capacity: 4088, ..header },
+            Header { capacity: 65_540, ..header },
+            Header { capacity: u64::MAX, ..header },
+            Header { base: 1 << 62, ..header },
+            Header { previous_durable: 4104, ..header },
+            Header { previous_durable: 4092, ..header },
+        ];
+        for header in impossible {
+            assert_eq!(Header::decode(&header.encode()), Err(BadHeader::Damaged), "{header:?}");
         }
     }
 

@@ -316,11 +316,15 @@ impl Segment {
         else {
             return Ok(None);
         };
-        let mut bytes = vec![0; seal.footer_bytes as usize];
         let file = self.open(Access::Read)?;
+        let size = file.size().map_err(|err| Error::io("read size of segment", &self.path, err))?;
+        let mut bytes = vec![0; seal.footer_bytes.min(size) as usize];
         let read = file.read_at(&mut bytes, seal.footer);
         let read = read.map_err(|err| Error::io("read footer of segment", &self.path, err))?;
-        Ok(Index::decode(&bytes[..read], head.salt).filter(|index| index.end == seal.end))
+        let covers = |index: &Index| {
+            index.end == seal.end && index.blocks.first().is_none_or(|block| head.base <= block.offset)
+        };
+        Ok(Index::decode(&bytes[..read], head.salt).filter(covers))
     }
 }
 

@@ -176,7 +176,9 @@ impl Core {
         }
         let seal = segment.seal().copied();
         let end = seal.map_or(until, |seal| seal.end);
-        let mut bytes = vec![0; end.saturating_sub(segment.base) as usize];
+        let size = file.size().map_err(|err| Error::io("read size of segment", &segment.path, err))?;
+        let frame_bytes = end.saturating_sub(segment.base);
+        let mut bytes = vec![0; frame_bytes.min(size) as usize];
         let read = match file.read_at(&mut bytes, PAGE as u64) {
             Ok(read) => read,
             Err(err) => {
@@ -184,12 +186,12 @@ impl Core {
                 return Ok(end);
             }
         };
-        if read < bytes.len() {
+        if (read as u64) < frame_bytes {
             let start = segment.base + read as u64;
             report.damage.push(self.damage(
                 segment,
                 Some((start, end)),
-                format!("the file ends {} bytes early", bytes.len() - read),
+                format!("the file ends {} bytes early", frame_bytes - read as u64),
             ));
         }
         let frames = Frames { bytes: &bytes[..read & !7], base: segment.base, salt: head.salt };
@@ -209,7 +211,7 @@ impl Core {
             }
         }
         if let Some(seal) = seal.filter(|seal| 0 < seal.footer_bytes) {
-            let mut footer = vec![0; seal.footer_bytes as usize];
+            let mut footer = vec![0; seal.footer_bytes.min(size) as usize];
             let read = file.read_at(&mut footer, seal.footer).unwrap_or(0);
             let index = Index::decode(&footer[..read], head.salt);
             if index.is_none_or(|index| index.end != seal.end) {
