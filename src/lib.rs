@@ -34,6 +34,9 @@
 mod catalog;
 mod error;
 mod format;
+#[cfg(any(test, feature = "sim"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod names;
 mod record;
 mod segment;

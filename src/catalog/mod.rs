@@ -17,6 +17,8 @@
 #[cfg(test)]
 mod faulty;
 mod files;
+#[cfg(any(test, feature = "sim"))]
+pub(crate) mod fuzzing;
 mod persist;
 mod state;
 #[cfg(test)]
