@@ -21,8 +21,11 @@ use crate::vfs::guard::Mark;
 use crate::vfs::region::CLAIMED;
 use crate::{Cursor, Level, Record, StreamId, Timestamp};
 
+/// Takes an input, and panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// Every target and its name, which is also that of its file in `fuzz/fuzz_targets` and its folder in `fuzz/corpus`.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("frame_raw", frame_raw),
     ("frame_fix", frame_fix),
     ("segment_recover", segment_recover),

@@ -123,7 +123,8 @@ fn regenerate_corpus() {
     let mut paths = vec![golden.join("store")];
     while let Some(path) = paths.pop() {
         if path.is_dir() {
-            let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let mut entries: Vec<_> =
+                fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
             entries.sort();
             paths.extend(entries);
             continue;
@@ -155,7 +156,9 @@ fn regenerate_corpus() {
     }
     let text = fs::read_to_string(golden.join("store.txt")).unwrap();
     let cursors = text.lines().map(|line| line.split(' ').next().unwrap());
-    for (index, cursor) in cursors.filter(|text| text.parse::<tailwater::Cursor>().is_ok()).step_by(9).enumerate() {
+    for (index, cursor) in
+        cursors.filter(|text| text.parse::<tailwater::Cursor>().is_ok()).step_by(9).enumerate()
+    {
         put("cursor_decode", &format!("text-{index}"), &[&[0], cursor.as_bytes()]);
         let bytes = data_encoding::BASE32_DNSSEC.decode(cursor.as_bytes()).unwrap();
         put("cursor_decode", &format!("bytes-{index}"), &[&[MEND], &bytes]);

@@ -303,9 +303,7 @@ fn why_bad(bytes: &[u8]) -> Bad {
     let word = Word(LE::read_u32(bytes));
     if word.0 == 0 {
         Bad::Empty
-    } else if word.is_claimed()
-        && (HEADER..=MAX_FRAME).contains(&word.length())
-        && word.span() <= bytes.len()
+    } else if word.is_claimed() && (HEADER..=MAX_FRAME).contains(&word.length()) && word.span() <= bytes.len()
     {
         Bad::Claimed(word.span())
     } else {

@@ -68,9 +68,9 @@ pub(crate) struct Block {
     pub(crate) ingest: Timestamp,
     pub(crate) min_event: Timestamp,
     pub(crate) max_event: Timestamp,
-    services: u64,
-    levels: u8,
-    any_service: bool,
+    pub(super) services: u64,
+    pub(super) levels: u8,
+    pub(super) any_service: bool,
 }
 
 /// The index of one segment, up to `end`.
@@ -81,7 +81,7 @@ pub(crate) struct Index {
     pub(crate) last_ingest: Timestamp,
     pub(crate) blocks: Vec<Block>,
     pub(crate) epochs: Vec<(u64, Epoch)>,
-    services: Vec<Box<str>>,
+    pub(super) services: Vec<Box<str>>,
 }
 
 impl Index {

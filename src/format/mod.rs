@@ -2,11 +2,15 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod cursor;
+#[cfg(test)]
+mod damage;
 pub(crate) mod envelope;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod index;
 pub(crate) mod span;
+#[cfg(test)]
+mod tests;
 
 /// A stretch of a stream's life between unclean opens.
 ///

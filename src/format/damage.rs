@@ -1,0 +1,90 @@
+//! What a frame's checksums notice, tried in full.
+
+use crate::format::frame::{self, Checked, Place};
+use crate::vfs::region::padded;
+use crate::{Level, Record, Timestamp};
+
+/// A frame at offset 4096 under a salt, with its place.
+fn example(record: &Record<'_>) -> (Vec<u8>, Place) {
+    let place = Place { salt: 0x0123_4567_89ab_cdef, offset: 4096 };
+    let checked = Checked::new(record).unwrap();
+    let mut bytes = vec![0; checked.word().span()];
+    checked.write(place, 3, Timestamp::from_nanos(1_790_000_000_000_000_000), |at, piece| {
+        bytes[at..at + piece.len()].copy_from_slice(piece);
+    });
+    (bytes, place)
+}
+
+#[test]
+fn every_flipped_bit_of_a_frame_is_noticed_but_in_its_padding_which_nobody_reads() {
+    let pairs = [("key", "value")];
+    let meta = Record::new("0123456").level(Level::Error).service("s").attributes(&pairs);
+    for record in [Record::new("01234"), meta, Record::new("")] {
+        let (sound, place) = example(&record);
+        let frame = frame::parse(&sound, place).unwrap();
+        for bit in 0..sound.len() * 8 {
+            let mut flipped = sound.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match frame::parse(&flipped, place) {
+                Err(_) => assert!(bit / 8 < frame.header.word.length(), "bit {bit} of padding"),
+                Ok(same) => {
+                    assert!(frame.header.word.length() <= bit / 8, "bit {bit}");
+                    assert_eq!(same, frame);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_two_flipped_bits_of_a_frame_of_72_bytes_are_noticed() {
+    let (mut bytes, place) = example(&Record::new(&[0x5A; 48]));
+    assert_eq!(bytes.len(), 72);
+    for first in 0..72 * 8 {
+        bytes[first / 8] ^= 1 << (first % 8);
+        for second in 0..first {
+            bytes[second / 8] ^= 1 << (second % 8);
+            assert!(frame::parse(&bytes, place).is_err(), "bits {first} and {second}");
+            bytes[second / 8] ^= 1 << (second % 8);
+        }
+        bytes[first / 8] ^= 1 << (first % 8);
+    }
+    assert!(frame::parse(&bytes, place).is_ok());
+}
+
+#[test]
+fn a_frame_is_refused_at_any_other_place() {
+    let (bytes, place) = example(&Record::new("here and nowhere else"));
+    for bit in 0..64 {
+        assert!(frame::parse(&bytes, Place { offset: place.offset ^ 1 << bit, ..place }).is_err());
+        assert!(frame::parse(&bytes, Place { salt: place.salt ^ 1 << bit, ..place }).is_err());
+    }
+    for offset in (0..1 << 20).step_by(8).filter(|offset| *offset != place.offset) {
+        assert!(frame::parse(&bytes, Place { offset, ..place }).is_err(), "offset {offset}");
+    }
+    // Two frames of one segment, swapped: stale or misplaced writes.
+    let second = Place { offset: place.offset + bytes.len() as u64, ..place };
+    assert!(frame::parse(&bytes, second).is_err());
+}
+
+/// CRC-32 continued from `crc`, bit by bit, as `docs/format.md` names it.
+fn crc32(crc: u32, bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!crc, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[test]
+fn a_stranger_who_follows_the_document_gets_the_same_checksums() {
+    let (bytes, place) = example(&Record::new("follow me").level(Level::Info));
+    let mix = |x: u64| {
+        let x = (x ^ x >> 33).wrapping_mul(0xff51afd7ed558ccd);
+        let x = (x ^ x >> 33).wrapping_mul(0xc4ceb9fe1a85ec53);
+        x ^ x >> 33
+    };
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let hash = mix(mix(place.salt.wrapping_add(place.offset) ^ number(0)) ^ number(8));
+    let length = number(0) as usize & 0xff_ffff;
+    assert_eq!(padded(length), bytes.len());
+    let crc = crc32(hash as u32, &bytes[24..length]);
+    assert_eq!(number(16), hash >> 32 | u64::from(crc) << 32);
+}
