@@ -93,12 +93,13 @@ pub(crate) fn scan(frames: Frames<'_>) -> Scan {
                 // A claim may reach beyond what its writer came to write.
                 let end =
                     if matches!(bad, Bad::Claimed(_)) { range.end } else { range.end.min(scan.written) };
+                let seen = scan.spots.last().map_or(cut, |spot| spot.range.end.max(cut));
                 let range = range.start..end;
                 if !range.is_empty() {
                     scan.spots.push(Spot { range, bad, cut });
-                } else if cut < range.start {
+                } else if seen < range.start {
                     // The batch's header is there and its last records are not.
-                    scan.spots.push(Spot { range: cut..range.start, bad, cut });
+                    scan.spots.push(Spot { range: seen..range.start, bad, cut });
                 }
             }
         }
