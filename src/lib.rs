@@ -66,3 +66,8 @@ pub use stream::{
 };
 pub use time::Timestamp;
 pub use vfs::{Clock, Vfs};
+
+/// The README's code, compiled and run with the documentation's.
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct ReadmeDoctests;
