@@ -116,3 +116,20 @@ fn metadata_and_batches_come_back_whole() {
     assert_eq!(reader.cursor(), appended.cursor());
     let _ = Arc::new(());
 }
+
+#[test]
+fn a_limit_of_everything_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    let first = stream.append(&Record::new("first")).unwrap();
+    for _ in 0..10 {
+        stream.append(&Record::new("another")).unwrap();
+    }
+    let mut reader = stream.read(Start::Cursor(first.cursor())).unwrap();
+    let Step::Records(batch) = reader.next_within(Limit { records: usize::MAX, bytes: usize::MAX }).unwrap()
+    else {
+        panic!("no records")
+    };
+    assert_eq!(batch.len(), 10);
+}

@@ -265,7 +265,7 @@ impl Reader {
         let lent = region.lend(position(self.offset)..held);
         let frames = Frames { bytes: &lent, base: self.offset, salt };
         let cutoff = self.core.cutoff();
-        let most = self.offset + limit.bytes as u64;
+        let most = self.offset.saturating_add(limit.bytes as u64);
         let start = self.offset;
         let (mut at, mut records, mut last) = (start, 0, None);
         while at < frames.end() && records < limit.records.max(1) && (at < most || records == 0) {
