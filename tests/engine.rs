@@ -133,3 +133,34 @@ fn a_limit_of_everything_is_one() {
     };
     assert_eq!(batch.len(), 10);
 }
+
+#[test]
+fn a_snapshot_of_a_busy_store_holds_a_gapless_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().max_segment_bytes(64 << 10).open(dir.path().join("store")).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..50_000 {
+                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    return;
+                }
+                stream.append(&Record::new(&format!("{number:0200}"))).unwrap();
+            }
+        });
+        for number in 0..8 {
+            let copy = dir.path().join(format!("copy-{number}"));
+            store.snapshot(&copy).unwrap();
+            let copied = Store::open(&copy).unwrap();
+            let found = bodies(&copied.stream("a").unwrap(), Start::Beginning);
+            let wrong = found.iter().enumerate().find(|(number, body)| **body != format!("{number:0200}"));
+            assert_eq!(wrong, None);
+            let report = copied.verify().unwrap();
+            assert!(report.is_sound(), "{report:?}");
+            copied.close().unwrap();
+            std::fs::remove_dir_all(&copy).unwrap();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

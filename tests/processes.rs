@@ -288,8 +288,11 @@ fn dropping_without_closing_loses_nothing() {
         drop(store);
         std::thread::scope(|scope| {
             for _ in 0..2 {
-                scope
-                    .spawn(|| (0..1_000).for_each(|_| drop(stream.append(&Record::new(&[7; 100])).unwrap())));
+                scope.spawn(|| {
+                    (0..1_000).for_each(|_| {
+                        stream.append(&Record::new(&[7; 100])).unwrap();
+                    })
+                });
             }
         });
         drop(stream);

@@ -59,7 +59,8 @@ impl Core {
         let vfs = &*self.env.vfs;
         let io = |doing: &'static str| move |err| Error::io(doing, target, err);
         vfs.create_dir_all(target).map_err(io("create directory"))?;
-        for segment in segments.iter().filter(|segment| segment.base < end || segment.end().is_some()) {
+        // What began behind the end is left out: its predecessor may be copied only up to there.
+        for segment in segments.iter().filter(|segment| segment.base < end) {
             let name = segment.path.file_name().expect("a segment has a name");
             let copied = match segment.seal() {
                 Some(_) => link_or_copy(vfs, &segment.path, &target.join(name)),
