@@ -134,7 +134,7 @@ impl Syncs {
     fn run(&self, times: u64) -> Duration {
         let start = Instant::now();
         for index in 0..times {
-            let position = index as usize * 288 % Syncs::BYTES & !7;
+            let position = (index as usize * 288 % Syncs::BYTES) & !7;
             // SAFETY: within the map, which nobody else looks at.
             unsafe { self.map.as_mut_ptr().add(position).cast::<u64>().write_volatile(index) };
             self.map.flush_range(position, 8).expect("sync");
