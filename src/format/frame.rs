@@ -201,6 +201,17 @@ impl Header {
         (plausible && sealed && header.word.kind().is_some()).then_some(header)
     }
 
+    /// Reads the header of a frame that was checked before.
+    #[inline]
+    pub(crate) fn of_checked(bytes: &[u8]) -> Header {
+        let bytes = bytes.first_chunk::<HEADER>().expect("a checked frame has a header");
+        Header {
+            word: Word(LE::read_u32(&bytes[0..])),
+            witness: LE::read_u32(&bytes[4..]),
+            ingest: Timestamp::from_nanos(LE::read_i64(&bytes[8..])),
+        }
+    }
+
     /// How far back the log was durable when this was written; `None` where too far to say.
     pub(crate) fn durable(&self, offset: u64) -> Option<u64> {
         (self.witness != u32::MAX).then(|| offset.saturating_sub(u64::from(self.witness) * ALIGN as u64))

@@ -308,7 +308,6 @@ impl Reader {
             lent: region.lend(position(start)..position(behind)),
             stream: self.core.id,
             epoch: self.cursor.epoch,
-            salt,
             offset: start,
             records,
             cursor: self.cursor,
