@@ -450,3 +450,26 @@ fn a_clock_that_jumps_ten_years_ahead_for_a_minute_deletes_nothing() {
     store.tick().unwrap();
     assert_eq!(bodies(&stream, Start::Beginning), ["a", "b"], "nor does a restart in that minute");
 }
+
+/// Each attempt raises the epoch before it writes anything, and may get no further.
+#[test]
+fn a_cursor_at_the_end_resumes_however_often_recovery_died() {
+    for nth in 1..200 {
+        let machine = Machine::new();
+        let (store, stream) = machine.create();
+        let last = fill(&machine, &stream, &["a"])[0];
+        machine.clock.advance(HOUR * 7);
+        store.tick().unwrap();
+        stream.append(&Record::new("lost")).unwrap();
+        machine.crash(Crash::DropUnsynced);
+        machine.disk.crash_at(nth);
+        let died = machine.open();
+        machine.crash(Crash::KeepAll);
+        let (_store, stream) = machine.open().unwrap();
+        assert_eq!(bodies(&stream, Start::Cursor(last.cursor())), [""; 0], "died at call {nth}");
+        if died.is_ok() {
+            return;
+        }
+    }
+    panic!("opening takes that many calls");
+}

@@ -112,9 +112,8 @@ impl Core {
     }
 
     /// Begins a new epoch, durably.
-    fn raise_epoch(self: &Arc<Core>) -> Result<()> {
-        let old = self.writer.lock().epoch;
-        let epoch = Epoch { number: old.number + 1, id: random() };
+    fn raise_epoch(self: &Arc<Core>, number: u64) -> Result<()> {
+        let epoch = Epoch { number, id: random() };
         let (boot, durable) = (self.env.clock.boot_id(), self.durable());
         self.mark_unclean()?;
         self.checkpoint.lock().write(|now| {
@@ -304,11 +303,15 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     recovery.corrupt = decision.corrupt.clone();
     let epochs = looked.iter().filter_map(|this| this.scan.epoch);
     let in_log = epochs.map(|(start, epoch)| (epoch, start)).next_back();
-    let in_header =
-        found.segments.last().and_then(|last| last.head().ok()).map(|head| (head.epoch, head.base));
+    // In force before the base, so it began before it.
+    let last_head = found.segments.last().and_then(|last| last.head().ok());
+    let in_header = last_head.map(|head| (head.epoch, head.base.saturating_sub(8)));
     let in_checkpoint = found.checkpoint.map(|checkpoint| (checkpoint.epoch, checkpoint.epoch_start));
-    let known = in_log.into_iter().chain(in_header).chain(in_checkpoint).max();
-    let (epoch, epoch_start) = known.unwrap_or((Epoch { number: 0, id: random() }, found.log_start));
+    let known: Vec<_> = in_log.into_iter().chain(in_header).chain(in_checkpoint).collect();
+    // A recovery that died may have left an epoch in the checkpoint that nothing was written in.
+    let in_force = known.iter().filter(|(_, start)| *start < decision.end).max().or(known.iter().min());
+    let unknown = (Epoch { number: 0, id: random() }, found.log_start);
+    let (epoch, epoch_start) = in_force.copied().unwrap_or(unknown);
     let last_ingest = looked.iter().filter_map(|this| this.scan.last_ingest).max();
     let sealed_ingest =
         found.segments.iter().rev().find_map(|segment| segment.seal()).map(|seal| seal.last_ingest);
@@ -322,7 +325,7 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         epoch,
         epoch_start,
     };
-    recovery.epoch = epoch.number + 1;
+    recovery.epoch = known.iter().map(|(epoch, _)| epoch.number).max().unwrap_or(0) + 1;
     let crowded = looked.last().is_some_and(|this| MAX_EPOCHS <= this.scan.epochs + 1);
     if (decision.roll || crowded)
         && let Some(last) = looked.last()
@@ -330,7 +333,7 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         last.segment.set_end(decision.end.min(capacity_end(&last.segment)?));
     }
     let core = build(env, opening, found, end, recovery, unsealed);
-    core.raise_epoch()?;
+    core.raise_epoch(core.recovery.epoch)?;
     core.env.dirty.push(&core);
     Ok(core)
 }
