@@ -94,10 +94,6 @@ impl File for FaultyFile {
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         self.file.allocate(bytes)
     }
-    fn fill(&self, bytes: u64) -> io::Result<()> {
-        self.file.fill(bytes)
-    }
-
     fn zero(&self, range: Range<u64>) -> io::Result<()> {
         self.file.zero(range)
     }

@@ -42,10 +42,10 @@ pub(crate) struct Fresh {
 }
 
 impl Fresh {
-    /// Makes the file. Its size and blocks are durable when this returns.
+    /// Makes the file. Nothing of it is durable before the first sync of its region.
     ///
-    /// With `fill` its pages are made as well, large ones where the filesystem has them: a tenth of the cost a page,
-    /// and syncs that write as large units. For a writer that will have filled it in a moment.
+    /// With `fill` its pages are made as well, large ones where the filesystem has them: at half the cost a page, but
+    /// then syncs write units as large. For a writer that will have filled it in a moment.
     ///
     /// # Errors
     /// `NoSpace`, `Io`. Nothing is left behind.
@@ -56,13 +56,11 @@ impl Fresh {
         let io = |doing: &'static str| |err| Error::io(doing, &unnamed.path, err);
         let file = vfs.open(&unnamed.path, Access::CreateNew).map_err(io("create segment"))?;
         file.allocate(capacity).map_err(io("reserve space for segment"))?;
-        file.sync().map_err(io("sync new segment"))?;
-        if fill {
-            file.fill(capacity).map_err(io("reserve space for segment"))?;
-        }
         let memory = file.map(capacity as usize, Access::Write).map_err(io("map segment"))?;
         let region = Region::new(memory, FLOOR, false);
-        if capacity < BUSY_BYTES {
+        if fill {
+            region.advise_large();
+        } else if capacity < BUSY_BYTES {
             region.advise_random();
         }
         // Where a reservation is none, a full disk shows here as an error, and not at a store as a signal.

@@ -57,16 +57,14 @@ pub trait File: Send + Sync + Debug {
     /// Reserves blocks for `0..bytes` and makes the file at least that large. A failed call leaves the file
     /// holding nothing it did not hold before.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
-    /// Writes zeros over the file's first `bytes`, so that their pages are in memory and as large as the filesystem has
-    /// them.
-    fn fill(&self, bytes: u64) -> io::Result<()>;
     /// Makes `range` read as zero and keeps its blocks reserved.
     fn zero(&self, range: Range<u64>) -> io::Result<()>;
     /// Gives the blocks of `range` back; the size stays and the range reads as zero.
     fn punch(&self, range: Range<u64>) -> io::Result<()>;
     /// Makes the file's bytes and size durable.
     fn sync(&self) -> io::Result<()>;
-    /// Maps the first `bytes` of the file. The file must be at least that large, and stay so.
+    /// Maps the first `bytes` of the file. The file must be at least that large, and stay so. Syncing a part of the map
+    /// makes the file's size and the place of its blocks durable as well, as `fdatasync` does.
     fn map(&self, bytes: usize, access: Access) -> io::Result<Memory>;
     /// Bytes of disk the file holds, which a punched or sparse file has less of than its size.
     fn allocated(&self) -> io::Result<u64>;

@@ -145,29 +145,6 @@ impl File for OsFile {
         allocated
     }
 
-    fn fill(&self, bytes: u64) -> io::Result<()> {
-        // One call makes one page of this size where there are such; the source stays in the nearest cache.
-        const PAGE: usize = 2 << 20;
-        static ZEROS: [u8; 32 << 10] = [0; 32 << 10];
-        let whole = [io::IoSlice::new(&ZEROS); PAGE / ZEROS.len()];
-        let mut position = 0;
-        while position < bytes {
-            let left = (bytes - position).min(PAGE as u64) as usize;
-            let written = match left.div_ceil(ZEROS.len()) {
-                slices if left == slices * ZEROS.len() => {
-                    rustix::io::pwritev(&self.0, &whole[..slices], position)
-                }
-                _ => rustix::io::pwrite(&self.0, &ZEROS[..left.min(ZEROS.len())], position),
-            };
-            match written {
-                Ok(written) => position += written as u64,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(err) => return Err(err.into()),
-            }
-        }
-        Ok(())
-    }
-
     fn zero(&self, range: Range<u64>) -> io::Result<()> {
         if range.is_empty() {
             return Ok(());

@@ -333,6 +333,15 @@ impl Region {
         self.populated.load(Ordering::Relaxed)
     }
 
+    /// Asks for pages as large as there are, from the next touch on.
+    pub(crate) fn advise_large(&self) {
+        #[cfg(target_os = "linux")]
+        if let Memory::Mapped(map) = &self.memory {
+            // Advice only: a refusal changes nothing but speed.
+            let _ = map.advise(memmap2::Advice::HugePage);
+        }
+    }
+
     /// Says that access will be scattered, so that a fault brings one page in and not its neighbours.
     pub(crate) fn advise_random(&self) {
         if let Memory::Mapped(map) = &self.memory {

@@ -572,9 +572,7 @@ impl SimFile {
             }
             None => {
                 node.sync(range);
-                if op == Op::Sync {
-                    node.sync_size();
-                }
+                node.sync_size();
                 Ok(())
             }
         }
@@ -603,10 +601,6 @@ impl File for SimFile {
         let size = node.size().max(bytes as usize);
         node.resize(size);
         Ok(())
-    }
-
-    fn fill(&self, bytes: u64) -> io::Result<()> {
-        self.write_at(&vec![0; bytes as usize], 0)
     }
 
     fn zero(&self, range: Range<u64>) -> io::Result<()> {
