@@ -19,7 +19,10 @@ const POOL: usize = 64 << 10;
 
 /// A new directory, removed when dropped: in `TAILWATER_BENCH_DIR`, or else below the target folder. A temporary
 /// folder in memory would measure neither faults nor syncs.
+///
+/// What an earlier one left for the disk to do, removed files to discard above all, is done first.
 pub fn directory() -> TempDir {
+    rustix::fs::sync();
     let parent = env::var_os("TAILWATER_BENCH_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     tempfile::Builder::new().prefix("bench-").tempdir_in(parent).expect("make a directory")
