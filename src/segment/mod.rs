@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::format::header::{self, BadHeader, Header, Seal, Watermark};
 use crate::format::index::Index;
 use crate::segment::maps::Maps;
-use crate::segment::walk::{Found, Frames};
+use crate::segment::walk::Frames;
 use crate::vfs::region::{FLOOR, Lent, Region};
 use crate::vfs::{Access, File, Vfs};
 use crate::{Error, ErrorKind, Result, StreamId};
@@ -332,14 +332,7 @@ impl Segment {
 ///
 /// Their headers are checked and their bodies are not: an index leads to records, and who reads one verifies it.
 pub(crate) fn extend(index: &mut Index, frames: Frames<'_>) {
-    let mut offset = index.end;
-    while let Some(frame) = frames.glance(offset) {
+    for (offset, frame) in frames.glances(index.end) {
         index.add(offset, &frame);
-        offset += frame.header.word.step() as u64;
-    }
-    for found in frames.walk(offset) {
-        if let Found::Frame(offset, frame) = found {
-            index.add(offset, &frame);
-        }
     }
 }

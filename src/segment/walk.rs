@@ -41,13 +41,22 @@ impl<'a> Frames<'a> {
         Header::decode(self.at(offset), self.place(offset))
     }
 
-    /// The frame at `offset` by its header alone, its payload unchecked but for its form.
-    #[inline]
-    pub(crate) fn glance(&self, offset: u64) -> Option<Frame<'a>> {
-        if self.end() <= offset {
-            return None;
-        }
-        frame::glance(self.at(offset), self.place(offset))
+    /// The frames from `offset` on by their headers alone, payloads checked for no more than their form, past stretches
+    /// without one.
+    pub(crate) fn glances(self, offset: u64) -> impl Iterator<Item = (u64, Frame<'a>)> {
+        let mut at = offset;
+        let mut budget = self.budget();
+        std::iter::from_fn(move || {
+            while at < self.end() {
+                if let Some(frame) = frame::glance(self.at(at), self.place(at)) {
+                    let offset = at;
+                    at += frame.header.word.step() as u64;
+                    return Some((offset, frame));
+                }
+                at = self.resync_within(at + ALIGN as u64, &mut budget)?;
+            }
+            None
+        })
     }
 
     /// The first valid frame at or after `offset`.

@@ -318,8 +318,44 @@ impl Core {
         self.published()
     }
 
-    /// The offset of the `records`-th record from the end, or of the first.
+    /// The offset of the `records`-th readable record from the end, or of the first.
     fn last(&self, records: u64) -> Result<u64> {
+        // An index counts by headers, so damaged records among them, and those do not count here.
+        let mut wanted = records;
+        loop {
+            let offset = self.last_by_index(wanted)?;
+            if offset <= self.segments().first().map_or(0, |first| first.base) {
+                return Ok(offset);
+            }
+            let missing = records.saturating_sub(self.readable_from(offset)?);
+            if missing == 0 {
+                return Ok(offset);
+            }
+            wanted = wanted.saturating_add(missing);
+        }
+    }
+
+    /// How many records can be read from `offset` on.
+    fn readable_from(&self, offset: u64) -> Result<u64> {
+        let mut readable = 0;
+        for segment in self.segments().iter() {
+            if segment.end().is_some_and(|end| end <= offset) {
+                continue;
+            }
+            let Ok(region) = segment.region() else { continue };
+            let end = segment.published(&region, self.env.read_only)?;
+            let lent = segment.lend(&region, end)?;
+            let records = segment
+                .frames(&lent)?
+                .walk(offset.max(segment.base))
+                .filter(|found| matches!(found, Found::Frame(_, frame) if walk::is_record(frame)));
+            readable += records.count() as u64;
+        }
+        Ok(readable)
+    }
+
+    /// The offset of the `records`-th record from the end by the segments' indexes, or of the first.
+    fn last_by_index(&self, records: u64) -> Result<u64> {
         let mut wanted = records;
         for segment in self.segments().iter().rev() {
             let Ok(region) = segment.region() else { continue };
@@ -333,10 +369,10 @@ impl Core {
             let Some(block) = index.walk_from_record(skip) else { continue };
             let mut skip = skip - block.records;
             let lent = segment.lend(&region, end)?;
-            for found in segment.frames(&lent)?.walk(block.offset) {
-                if let Found::Frame(offset, frame) = found
-                    && walk::is_record(&frame)
-                {
+            let frames = segment.frames(&lent)?;
+            // As the index was made.
+            for (offset, frame) in frames.glances(block.offset) {
+                if walk::is_record(&frame) {
                     if skip == 0 {
                         return Ok(offset);
                     }
