@@ -190,15 +190,22 @@ impl Header {
     /// Reads a header and checks it against its place. `None`: these bytes are no frame's header here.
     #[inline]
     pub(crate) fn decode(bytes: &[u8], place: Place) -> Option<Header> {
+        Header::decode_sealed(bytes, place).map(|(header, _)| header)
+    }
+
+    /// As [`decode`](Header::decode), with the checksum of the payload begun.
+    #[inline]
+    fn decode_sealed(bytes: &[u8], place: Place) -> Option<(Header, Seal)> {
         let bytes = bytes.first_chunk::<HEADER>()?;
         let header = Header {
             word: Word(LE::read_u32(&bytes[0..])),
             witness: LE::read_u32(&bytes[4..]),
             ingest: Timestamp::from_nanos(LE::read_i64(&bytes[8..])),
         };
+        let seal = header.seal(place);
         let plausible = !header.word.is_claimed() && HEADER <= header.word.length();
-        let sealed = (header.hash(place) >> 32) as u32 == LE::read_u32(&bytes[16..]);
-        (plausible && sealed && header.word.kind().is_some()).then_some(header)
+        let sealed = seal.check == LE::read_u32(&bytes[16..]);
+        (plausible && sealed && header.word.kind().is_some()).then_some((header, seal))
     }
 
     /// Reads the header of a frame that was checked before.
@@ -270,9 +277,8 @@ pub(crate) enum Bad {
 /// A length is compared with the bytes at hand before anything is sliced; nothing is allocated.
 #[inline]
 pub(crate) fn parse(bytes: &[u8], place: Place) -> Result<Frame<'_>, Bad> {
-    let Some(header) = Header::decode(bytes, place) else { return Err(why_bad(bytes)) };
+    let Some((header, mut seal)) = Header::decode_sealed(bytes, place) else { return Err(why_bad(bytes)) };
     let payload = payload(header.word, bytes).ok_or(Bad::Invalid)?;
-    let mut seal = header.seal(place);
     seal.update(payload);
     let sound = seal.crc.finalize() == LE::read_u32(&bytes[20..]) && is_well_formed(header.word, payload);
     if sound { Ok(Frame { header, payload }) } else { Err(Bad::Invalid) }

@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::frame::Kind;
+use crate::format::frame::{Header, Kind};
 use crate::segment::Segment;
 use crate::segment::walk::Frames;
-use crate::stream::{Batch, Core, Keep, Limit, Stream};
+use crate::stream::{Batch, Core, Keep, Limit, Start, Stream};
 use crate::vfs::region::{FLOOR, Region};
 use crate::{Cursor, ErrorKind, Result, StreamId};
 
@@ -107,11 +107,33 @@ pub struct Reader {
 }
 
 /// The segment a reader stands in.
-struct Standing {
+pub(super) struct Standing {
     segment: Arc<Segment>,
     region: Arc<Region>,
     salt: u64,
     base: u64,
+}
+
+impl Standing {
+    pub(super) fn new(segment: &Arc<Segment>) -> Result<Standing> {
+        let (salt, region) = (segment.head()?.salt, segment.region()?);
+        Ok(Standing { segment: Arc::clone(segment), region, salt, base: segment.base })
+    }
+
+    fn position(&self, offset: u64) -> usize {
+        (offset - self.base) as usize + FLOOR
+    }
+
+    /// The header of the frame at `offset`, if one is published there and sound.
+    pub(super) fn header(&self, offset: u64, follow: bool) -> Result<Option<Header>> {
+        let end = self.segment.published(&self.region, follow)?;
+        let held = self.position(end).min(self.region.capacity());
+        if held <= self.position(offset) {
+            return Ok(None);
+        }
+        let lent = self.region.lend(self.position(offset)..held);
+        Ok(Frames { bytes: &lent, base: offset, salt: self.salt }.header(offset))
+    }
 }
 
 impl Stream {
@@ -120,17 +142,24 @@ impl Stream {
     /// # Errors
     /// For a cursor: `CursorStreamMismatch`, `CursorInvalid`, `CursorDiverged`, `CursorAhead`, `CursorExpired`. `Closed`,
     /// `StreamDeleted`, `Io`.
-    pub fn read(&self, start: crate::Start) -> Result<Reader> {
+    pub fn read(&self, start: Start) -> Result<Reader> {
         self.core.check()?;
-        let cursor = self.core.seek(start)?;
-        Ok(Reader::new(Arc::clone(&self.core), self.keep.clone(), cursor))
+        let (cursor, place) = match start {
+            // Resuming is what a host does for a page at a time: one look at the log serves the checks and the read.
+            Start::Cursor(cursor) => match self.core.stand_behind(&cursor)? {
+                Some(place) => (cursor, Some(place)),
+                None => (self.core.seek(start)?, None),
+            },
+            _ => (self.core.seek(start)?, None),
+        };
+        Ok(Reader::new(Arc::clone(&self.core), self.keep.clone(), cursor, place))
     }
 }
 
 impl Reader {
-    fn new(core: Arc<Core>, keep: Keep, cursor: Cursor) -> Reader {
+    fn new(core: Arc<Core>, keep: Keep, cursor: Cursor, place: Option<Standing>) -> Reader {
         core.readers.fetch_add(1, Ordering::Relaxed);
-        Reader { core, _keep: keep, offset: cursor.offset, cursor, durable_only: false, place: None }
+        Reader { core, _keep: keep, offset: cursor.offset, cursor, durable_only: false, place }
     }
 
     /// Shows only what is durable, so that nothing it returned can be lost to a power failure.
@@ -218,7 +247,7 @@ impl Reader {
                 None => return Ok(Some(Step::End)),
             },
         };
-        let entered = segment.head().and_then(|head| Ok((head.salt, segment.region()?)));
+        let entered = Standing::new(segment);
         // Reading the header may have shown that the segment ends before the next one begins.
         if segment.end().is_some_and(|end| end <= self.offset) {
             return match next {
@@ -227,9 +256,8 @@ impl Reader {
             };
         }
         match entered {
-            Ok((salt, region)) => {
-                let base = segment.base;
-                self.place = Some(Standing { segment: Arc::clone(segment), region, salt, base });
+            Ok(place) => {
+                self.place = Some(place);
                 Ok(None)
             }
             Err(err) => {
@@ -255,15 +283,14 @@ impl Reader {
     /// Reads from the segment the reader stands in, which has something up to `end`. `None`: look again.
     fn read_place(&mut self, end: u64, limit: Limit) -> Result<Option<Step>> {
         let place = self.place.as_ref().expect("the caller stands");
-        let (region, salt, base) = (Arc::clone(&place.region), place.salt, place.base);
-        let position = |offset: u64| (offset - base) as usize + FLOOR;
-        let held = position(end).min(region.capacity());
-        if held <= position(self.offset) {
+        let from = place.position(self.offset);
+        let held = place.position(end).min(place.region.capacity());
+        if held <= from {
             // The file is shorter than its segment.
             return self.gap(end, GapReason::Corrupt).map(Some);
         }
-        let lent = region.lend(position(self.offset)..held);
-        let frames = Frames { bytes: &lent, base: self.offset, salt };
+        let lent = place.region.lend(from..held);
+        let frames = Frames { bytes: &lent, base: self.offset, salt: place.salt };
         let cutoff = self.core.cutoff();
         let most = self.offset.saturating_add(limit.bytes as u64);
         let start = self.offset;
@@ -305,7 +332,7 @@ impl Reader {
         let Some((behind, ingest)) = last else { return Ok(None) };
         self.cursor = Cursor { offset: behind, ingest, ..self.cursor };
         let batch = Batch {
-            lent: region.lend(position(start)..position(behind)),
+            lent: lent.narrow(0..(behind - start) as usize),
             stream: self.core.id,
             epoch: self.cursor.epoch,
             offset: start,

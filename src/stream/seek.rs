@@ -10,6 +10,7 @@ use crate::format::frame::Kind;
 use crate::segment::Segment;
 use crate::segment::walk::{self, Found};
 use crate::stream::Core;
+use crate::stream::reader::Standing;
 use crate::{Cursor, Error, ErrorKind, Result, Timestamp};
 
 /// Where to begin reading.
@@ -74,6 +75,28 @@ impl Core {
         }
         let end = self.published()?;
         self.cursor_before(end)
+    }
+
+    /// The segment to read on in behind a cursor, when one look shows that it holds: it is of the current epoch, and a
+    /// sound frame that has not expired stands there. `None`: whatever else is for [`resume`](Core::resume) to say.
+    pub(super) fn stand_behind(&self, cursor: &Cursor) -> Result<Option<Standing>> {
+        if cursor.stream != self.id || self.env.read_only || cursor.offset < self.log_start() {
+            return Ok(None);
+        }
+        let current = {
+            let writer = self.writer.lock();
+            writer.epoch == cursor.epoch && writer.epoch_start < cursor.offset
+        };
+        if !current || !cursor.offset.is_multiple_of(8) {
+            return Ok(None);
+        }
+        let Some(segment) = self.segment_at(cursor.offset) else { return Ok(None) };
+        let Ok(place) = Standing::new(&segment) else { return Ok(None) };
+        let cutoff = self.cutoff();
+        let holds = place.header(cursor.offset, false)?.is_some_and(|header| {
+            matches!(header.word.kind(), Some(Kind::Record | Kind::Batch)) && cutoff <= header.ingest
+        });
+        Ok(holds.then_some(place))
     }
 
     /// Checks a cursor against every way in which it may not hold here, and the log against damage at its position.
@@ -212,7 +235,7 @@ impl Core {
 
     /// The segment whose frames cover `offset`.
     fn segment_at(&self, offset: u64) -> Option<Arc<Segment>> {
-        let segments = self.segments();
+        let segments = self.segments.read();
         let after = segments.partition_point(|segment| segment.base <= offset);
         let segment = &segments[after.checked_sub(1)?];
         segment.end().is_none_or(|end| offset < end).then(|| Arc::clone(segment))

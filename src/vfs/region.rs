@@ -365,6 +365,18 @@ pub(crate) struct Lent {
     range: Range<usize>,
 }
 
+impl Lent {
+    /// A part of it, counted from its own start.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub(crate) fn narrow(self, part: Range<usize>) -> Lent {
+        assert!(part.start <= part.end && part.end <= self.range.len());
+        let start = self.range.start;
+        Lent { region: self.region, range: start + part.start..start + part.end }
+    }
+}
+
 impl Deref for Lent {
     type Target = [u8];
 
