@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::store::{Shared, TickReport};
 use crate::stream::env::Env;
-use crate::{ErrorKind, Result, StreamId, Timestamp};
+use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// How often the compactor looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -21,17 +21,21 @@ const TICK: Duration = Duration::from_secs(1);
 const MARK_TICKS: u64 = 600;
 
 /// Starts the threads. They end when the store is closed or its last handle goes.
-pub(super) fn start(shared: &Arc<Shared>) {
+///
+/// # Errors
+/// `Io` where the system has no thread for us: without them nothing bounds what a power failure takes.
+pub(super) fn start(shared: &Arc<Shared>) -> Result<()> {
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
-        // Without a thread the work waits for `tick`; appends, and what they promise, do not depend on it.
-        let _ = thread::Builder::new().name(format!("tailwater-{name}")).spawn(work);
+        let spawned = thread::Builder::new().name(format!("tailwater-{name}")).spawn(work);
+        spawned.map_err(|err| Error::io("start a thread for store", &shared.dir, err))
     };
     let env = Arc::clone(&shared.env);
-    spawn("sync", Box::new(move || sync(&env)));
+    spawn("sync", Box::new(move || sync(&env)))?;
     let env = Arc::clone(&shared.env);
-    spawn("ready", Box::new(move || ready(&env)));
+    spawn("ready", Box::new(move || ready(&env)))?;
     let (env, weak) = (Arc::clone(&shared.env), Arc::downgrade(shared));
-    spawn("compact", Box::new(move || compact(&env, &weak)));
+    spawn("compact", Box::new(move || compact(&env, &weak)))?;
+    Ok(())
 }
 
 fn sync(env: &Env) {
@@ -107,7 +111,7 @@ impl Shared {
     }
 
     fn compact_stream(&self, id: StreamId, all: bool, now: Timestamp, report: &mut TickReport) -> Result<()> {
-        let in_memory = self.open.lock().get(&id).cloned();
+        let in_memory = self.loaded.get(id);
         let is_ours = in_memory.is_none();
         let core = match in_memory {
             Some(core) => core,
@@ -124,10 +128,7 @@ impl Shared {
         if is_ours && !core.is_attached() {
             // Opened for this only: it does not stay in memory, but when to look again does.
             self.quiet.lock().insert(id, Timestamp::from_nanos(core.due.load(Ordering::Relaxed)));
-            let mut open = self.open.lock();
-            if Arc::strong_count(&core) == 2 {
-                open.remove(&id);
-            }
+            self.loaded.remove_unused(id, &core);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod background;
 mod inspect;
+mod loaded;
 mod options;
 mod repair;
 mod snapshot;
@@ -23,6 +24,8 @@ use crate::stream::{Core, Durability, Keep, Policy, Stream, StreamStats, VerifyR
 use crate::vfs::guard::{GuardedClock, Mark};
 use crate::vfs::{self, EntryKind, Lock, Vfs};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
+
+use loaded::Loaded;
 
 pub use inspect::{SegmentReport, inspect};
 pub use options::Options;
@@ -67,8 +70,7 @@ pub(crate) struct Shared {
     pub(crate) env: Arc<Env>,
     /// Guards names and policies; held while a change to them becomes durable.
     pub(crate) catalog: Mutex<Catalog>,
-    /// Guards which streams are in memory.
-    pub(crate) open: Mutex<HashMap<StreamId, Arc<Core>>>,
+    pub(crate) loaded: Loaded,
     /// When retention has to look again at streams that are not in memory.
     quiet: Mutex<HashMap<StreamId, Timestamp>>,
     /// The time as it was last kept on disk.
@@ -125,7 +127,7 @@ impl Store {
         made.map_err(|err| Error::io("create directory", &streams, err))?;
         remove_deleted(&*vfs, dir, &catalog)?;
         let env = Env::new(vfs, clock, catalog.store_id(), settings, false);
-        Ok(Store::assemble(dir, env, catalog, Some(lock), mark))
+        Store::assemble(dir, env, catalog, Some(lock), mark)
     }
 
     pub(crate) fn open_read_only_with(options: Options, dir: &Path) -> Result<Store> {
@@ -135,7 +137,7 @@ impl Store {
         let catalog =
             Catalog::open(Arc::clone(&vfs), &dir.join(names::CATALOG), Mode::ReadOnly, clock.now())?;
         let env = Env::new(vfs, clock, catalog.store_id(), settings, true);
-        Ok(Store::assemble(dir, env, catalog, None, None))
+        Store::assemble(dir, env, catalog, None, None)
     }
 
     fn assemble(
@@ -144,13 +146,13 @@ impl Store {
         catalog: Catalog,
         lock: Option<Lock>,
         mark: Option<Mark>,
-    ) -> Store {
+    ) -> Result<Store> {
         let background = env.settings.background && !env.read_only;
         let shared = Arc::new(Shared {
             dir: dir.into(),
             env,
             catalog: Mutex::new(catalog),
-            open: Mutex::new(HashMap::new()),
+            loaded: Loaded::default(),
             quiet: Mutex::new(HashMap::new()),
             mark: Mutex::new(mark),
             ticking: Mutex::new(()),
@@ -158,9 +160,9 @@ impl Store {
         });
         let store = Store { shared };
         if background {
-            background::start(&store.shared);
+            background::start(&store.shared)?;
         }
-        store
+        Ok(store)
     }
 
     /// The store's directory.
@@ -235,16 +237,12 @@ impl Store {
     pub fn update_stream(&self, name: &str, update: StreamUpdate) -> Result<StreamInfo> {
         let shared = self.writable("update a stream")?;
         let id = shared.look_up(name)?.id;
-        let mut catalog = shared.catalog.lock();
-        let entry = catalog.update_stream(id, update.into_change(), shared.env.clock.now())?.clone();
-        let meta = catalog.meta(id)?.encode();
-        if let Some(core) = shared.open.lock().get(&id) {
-            core.set_policy(policy(&shared.env, &catalog, &entry));
-        }
-        let info = info(&catalog, &entry);
-        drop(catalog);
-        shared.quiet.lock().remove(&id);
-        shared.core(id)?.set_meta(meta)?;
+        let info = {
+            let mut catalog = shared.catalog.lock();
+            let entry = catalog.update_stream(id, update.into_change(), shared.env.clock.now())?.clone();
+            info(&catalog, &entry)
+        };
+        shared.bring_along(id)?;
         Ok(info)
     }
 
@@ -297,7 +295,7 @@ impl Store {
     /// The first stream's that fails; the others are synced all the same.
     pub fn sync(&self) -> Result<()> {
         self.shared.env.check_open()?;
-        let cores: Vec<_> = self.shared.open.lock().values().cloned().collect();
+        let cores = self.shared.loaded.all();
         let mut outcome = Ok(());
         for core in cores {
             outcome = outcome.and(self.shared.stream(core).sync());
@@ -358,23 +356,47 @@ impl Shared {
 
     /// The stream in memory, opened now if it is not there.
     pub(crate) fn core(&self, id: StreamId) -> Result<Arc<Core>> {
-        let mut catalog = self.catalog.lock();
-        catalog.refresh()?;
-        let entry = catalog.stream(id)?.clone();
-        let policy = policy(&self.env, &catalog, &entry);
-        let meta = catalog.meta(id)?.encode();
-        drop(catalog);
-        let mut open = self.open.lock();
-        if let Some(core) = open.get(&id) {
-            if self.env.read_only {
-                core.set_policy(policy);
-            }
-            return Ok(Arc::clone(core));
+        let core = self.loaded.get_or_open(id, || {
+            let mut catalog = self.catalog.lock();
+            catalog.refresh()?;
+            let entry = catalog.stream(id)?;
+            let policy = policy(&self.env, &catalog, entry);
+            let meta = catalog.meta(id)?.encode();
+            drop(catalog);
+            Core::open(&self.env, Opening { id, dir: self.stream_dir(id), policy, meta })
+        })?;
+        if self.env.read_only {
+            // The writer, another process, tells nobody of a change.
+            let mut catalog = self.catalog.lock();
+            catalog.refresh()?;
+            core.set_policy(policy(&self.env, &catalog, catalog.stream(id)?));
         }
-        let dir = self.stream_dir(id);
-        let core = Core::open(&self.env, Opening { id, dir, policy, meta })?;
-        open.insert(id, Arc::clone(&core));
         Ok(core)
+    }
+
+    /// Brings a stream along with what the catalogue says of it now.
+    fn bring_along(&self, id: StreamId) -> Result<()> {
+        self.quiet.lock().remove(&id);
+        let core = self.loaded.get(id);
+        let catalog = self.catalog.lock();
+        let meta = catalog.meta(id)?.encode();
+        let path = match &core {
+            Some(core) => {
+                core.set_policy(policy(&self.env, &catalog, catalog.stream(id)?));
+                core.set_meta(meta.clone())
+            }
+            None => self.stream_dir(id).join(names::META),
+        };
+        // A stream without records has no files yet. Where there is no room the file says what it said, for the
+        // catalogue is what counts, and the next change brings it along.
+        match self.env.vfs.replace(&path, &meta) {
+            Err(err)
+                if matches!(err.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::StorageFull) =>
+            {
+                Ok(())
+            }
+            done => done.map_err(|err| Error::io("write", &path, err)),
+        }
     }
 
     fn stream(self: &Arc<Shared>, core: Arc<Core>) -> Stream {
@@ -400,7 +422,7 @@ impl Shared {
             vfs.replace(&mark, &[]).map_err(|err| Error::io("mark stream deleted", &mark, err))?;
         }
         self.catalog.lock().delete_stream(id)?;
-        if let Some(core) = self.open.lock().remove(&id) {
+        if let Some(core) = self.loaded.remove(id) {
             core.mark_deleted();
         }
         if has_dir { remove_tree(vfs, &dir) } else { Ok(()) }
@@ -438,7 +460,7 @@ impl Shared {
         }
         // Detach first: it refuses nothing yet, and what is appended in between is detached below.
         let detach_all = || {
-            let cores: Vec<_> = self.open.lock().values().cloned().collect();
+            let cores = self.loaded.all();
             // Every one, whatever becomes of those before it.
             let mut outcome = Ok(());
             for core in &cores {
@@ -452,7 +474,7 @@ impl Shared {
         }
         let _ticking = self.ticking.lock();
         let outcome = outcome.and(detach_all());
-        for core in self.open.lock().values() {
+        for core in self.loaded.all() {
             core.wake_all();
         }
         self.env.maps.clear();

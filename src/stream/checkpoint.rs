@@ -105,14 +105,9 @@ impl Core {
         vfs.sync_dir(parent).map_err(|err| Error::io("sync directory", parent, err))
     }
 
-    /// Replaces what `meta` says of the stream, so that a lost catalogue can be rebuilt.
-    pub(crate) fn set_meta(&self, meta: Vec<u8>) -> Result<()> {
-        let exists = self.checkpoint.lock().exists;
-        if exists {
-            let path = self.dir.join("meta");
-            self.env.vfs.replace(&path, &meta).map_err(|err| Error::io("write", &path, err))?;
-        }
+    /// Takes note of what `meta` is to say of the stream; returns where it stands.
+    pub(crate) fn set_meta(&self, meta: Vec<u8>) -> PathBuf {
         *self.meta.lock() = meta;
-        Ok(())
+        self.dir.join("meta")
     }
 }

@@ -290,6 +290,9 @@ impl Core {
     pub(crate) fn mark_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
         self.writer.lock().state = State::ReadOnly;
+        // Whoever makes a file in the stream's directory now has it, or will make none.
+        let _rolling = self.rolling.lock();
+        *self.next.lock() = None;
         self.signal.raise();
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::Timestamp;
 use crate::segment::active::{BUSY_BYTES, Fresh};
-use crate::stream::Core;
+use crate::stream::{Core, State};
 use crate::vfs::region::FLOOR;
 
 /// Bytes made ready ahead of the writer of a busy segment.
@@ -105,7 +105,7 @@ impl Core {
         let mut next = self.next.lock();
         let capacity = {
             let writer = self.writer.lock();
-            let Some(active) = &writer.active else { return };
+            let (State::Open, Some(active)) = (writer.state, &writer.active) else { return };
             active.capacity
         };
         let capacity = self.next_size(capacity, hot);

@@ -79,7 +79,7 @@ impl Core {
     /// Lets go of the stream's memory if nothing was appended for a while.
     pub(crate) fn idle(self: &Arc<Core>) -> Result<()> {
         let quiet = self.writer.lock().last_ingest.saturating_add(IDLE) <= self.env.clock.now();
-        if quiet && self.is_attached() { self.detach() } else { Ok(()) }
+        if quiet && self.is_attached() && !self.is_poisoned() { self.detach() } else { Ok(()) }
     }
 
     fn facts(&self, segments: &[Arc<Segment>], index: usize, segment: &Segment) -> Result<Facts> {

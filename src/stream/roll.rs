@@ -238,8 +238,11 @@ impl Core {
         *self.next.lock() = None;
         let taken = {
             let mut writer = self.writer.lock();
-            if writer.state != State::Open {
-                return Ok(());
+            match writer.state {
+                State::Open => {}
+                // What is published and not durable stays so, and whoever closes the store is told.
+                State::Poisoned => return Err(self.poisoned()),
+                State::ReadOnly => return Ok(()),
             }
             let taken = writer.active.take();
             writer.end = taken.as_ref().map_or(writer.end, Active::next);

@@ -1,0 +1,63 @@
+//! The streams in memory: each opened once, whoever asks, and none waiting for another's recovery.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::stream::Core;
+use crate::{Result, StreamId};
+
+/// A stream in memory, or one that is being opened by whoever holds the lock.
+type Slot = Arc<Mutex<Option<Arc<Core>>>>;
+
+/// The streams in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    slots: Mutex<HashMap<StreamId, Slot>>,
+}
+
+impl Loaded {
+    /// The stream, if it is in memory; waits while it is being opened.
+    pub(crate) fn get(&self, id: StreamId) -> Option<Arc<Core>> {
+        let slot = self.slots.lock().get(&id).cloned()?;
+        slot.lock().clone()
+    }
+
+    /// The stream, opened by `open` if it is not in memory.
+    pub(crate) fn get_or_open(
+        &self,
+        id: StreamId,
+        open: impl FnOnce() -> Result<Arc<Core>>,
+    ) -> Result<Arc<Core>> {
+        let slot = Arc::clone(self.slots.lock().entry(id).or_default());
+        let mut slot = slot.lock();
+        match &*slot {
+            Some(core) => Ok(Arc::clone(core)),
+            None => Ok(Arc::clone(slot.insert(open()?))),
+        }
+    }
+
+    /// Every stream in memory; waits for those that are being opened.
+    pub(crate) fn all(&self) -> Vec<Arc<Core>> {
+        let slots: Vec<_> = self.slots.lock().values().cloned().collect();
+        slots.iter().filter_map(|slot| slot.lock().clone()).collect()
+    }
+
+    /// Forgets the stream.
+    pub(crate) fn remove(&self, id: StreamId) -> Option<Arc<Core>> {
+        let slot = self.slots.lock().remove(&id)?;
+        slot.lock().take()
+    }
+
+    /// Forgets a stream that nobody but the caller, who holds `core`, uses.
+    pub(crate) fn remove_unused(&self, id: StreamId, core: &Arc<Core>) {
+        let mut slots = self.slots.lock();
+        // Nobody can come by the stream while the slots are locked, unless it waits in its slot already.
+        let unused =
+            slots.get(&id).is_some_and(|slot| Arc::strong_count(slot) == 1) && Arc::strong_count(core) == 2;
+        if unused {
+            slots.remove(&id);
+        }
+    }
+}
