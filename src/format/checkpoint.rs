@@ -75,6 +75,12 @@ impl Checkpoint {
         bytes
     }
 
+    /// Whether a slot of a newer version is there, which must not be taken for a damaged one.
+    pub(crate) fn is_newer(file: &[u8]) -> bool {
+        let mut slots = SLOT_AT.iter().filter_map(|at| file.get(*at..*at + 10));
+        slots.any(|slot| slot[..8] == MAGIC && VERSION < LE::read_u16(&slot[8..]))
+    }
+
     /// The newer sound slot of a file's bytes.
     pub(crate) fn decode(file: &[u8], stream: StreamId) -> Option<Checkpoint> {
         let slots = SLOT_AT.iter().filter_map(|at| file.get(*at..*at + SLOT));

@@ -1,6 +1,7 @@
 //! A store: one directory of streams, opened for writing by one process at a time.
 
 mod background;
+mod dir;
 mod inspect;
 mod loaded;
 mod options;
@@ -17,32 +18,20 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Mode, Quotas, StreamEntry};
-use crate::format::envelope;
 use crate::stream::env::Env;
 use crate::stream::open::Opening;
 use crate::stream::{Core, Durability, Keep, Policy, Stream, StreamStats, VerifyReport};
-use crate::vfs::guard::{GuardedClock, Mark};
-use crate::vfs::{self, EntryKind, Lock, Vfs};
+use crate::vfs::guard::GuardedClock;
+use crate::vfs::{Lock, Vfs};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
+use dir::names;
 use loaded::Loaded;
 
 pub use inspect::{SegmentReport, inspect};
 pub use options::Options;
 pub use repair::{RepairReport, repair};
 pub use spec::{StreamInfo, StreamSpec, StreamUpdate};
-
-/// Names in a store's directory.
-pub(crate) mod names {
-    pub(crate) const LOCK: &str = "LOCK";
-    pub(crate) const CLOCK: &str = "clock";
-    pub(crate) const CATALOG: &str = "catalog";
-    pub(crate) const STREAMS: &str = "streams";
-    pub(crate) const META: &str = "meta";
-    pub(crate) const DELETED: &str = "deleted";
-}
-
-const CLOCK_MAGIC: envelope::Magic = *b"\x89TWCK\r\n\x1a";
 
 /// A directory of log streams. Clones share it; the last one closes it.
 ///
@@ -73,8 +62,6 @@ pub(crate) struct Shared {
     pub(crate) loaded: Loaded,
     /// When retention has to look again at streams that are not in memory.
     quiet: Mutex<HashMap<StreamId, Timestamp>>,
-    /// The time as it was last kept on disk.
-    mark: Mutex<Option<Mark>>,
     /// Held during a tick, so that closing waits for it.
     ticking: Mutex<()>,
     /// Released when the store is closed.
@@ -111,42 +98,37 @@ impl Store {
             }
             make_dir(&*vfs, dir)?;
         }
-        let lock = lock(&*vfs, dir)?;
-        if !Catalog::exists(&*vfs, &catalog_dir)? && has_streams(&*vfs, dir)? {
+        let lock = dir::lock(&*vfs, dir)?;
+        if !Catalog::exists(&*vfs, &catalog_dir)? && dir::has_streams(&*vfs, dir)? {
             let text = format!(
                 "open store {}: there are streams and no catalogue; `repair` rebuilds it",
                 dir.display()
             );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        let mark = read_mark(&*vfs, dir)?;
+        let mark = dir::read_mark(&*vfs, dir)?;
         let clock = GuardedClock::new(options.clock.clone(), mark);
         let catalog = Catalog::open(Arc::clone(&vfs), &catalog_dir, Mode::Writable, clock.now())?;
         let streams = dir.join(names::STREAMS);
         let made = vfs.create_dir_all(&streams).and_then(|()| vfs.sync_dir(dir));
         made.map_err(|err| Error::io("create directory", &streams, err))?;
-        remove_deleted(&*vfs, dir, &catalog)?;
+        dir::remove_unfinished(&*vfs, dir)?;
+        dir::remove_deleted(&*vfs, dir, &catalog)?;
         let env = Env::new(vfs, clock, catalog.store_id(), settings, false);
-        Store::assemble(dir, env, catalog, Some(lock), mark)
+        Store::assemble(dir, env, catalog, Some(lock))
     }
 
     pub(crate) fn open_read_only_with(options: Options, dir: &Path) -> Result<Store> {
         let settings = options.settings()?;
         let vfs = Arc::clone(&options.vfs);
-        let clock = GuardedClock::new(options.clock.clone(), read_mark(&*vfs, dir)?);
+        let clock = GuardedClock::new(options.clock.clone(), dir::read_mark(&*vfs, dir)?);
         let catalog =
             Catalog::open(Arc::clone(&vfs), &dir.join(names::CATALOG), Mode::ReadOnly, clock.now())?;
         let env = Env::new(vfs, clock, catalog.store_id(), settings, true);
-        Store::assemble(dir, env, catalog, None, None)
+        Store::assemble(dir, env, catalog, None)
     }
 
-    fn assemble(
-        dir: &Path,
-        env: Arc<Env>,
-        catalog: Catalog,
-        lock: Option<Lock>,
-        mark: Option<Mark>,
-    ) -> Result<Store> {
+    fn assemble(dir: &Path, env: Arc<Env>, catalog: Catalog, lock: Option<Lock>) -> Result<Store> {
         let background = env.settings.background && !env.read_only;
         let shared = Arc::new(Shared {
             dir: dir.into(),
@@ -154,7 +136,6 @@ impl Store {
             catalog: Mutex::new(catalog),
             loaded: Loaded::default(),
             quiet: Mutex::new(HashMap::new()),
-            mark: Mutex::new(mark),
             ticking: Mutex::new(()),
             lock: Mutex::new(lock),
         });
@@ -425,7 +406,7 @@ impl Shared {
         if let Some(core) = self.loaded.remove(id) {
             core.mark_deleted();
         }
-        if has_dir { remove_tree(vfs, &dir) } else { Ok(()) }
+        if has_dir { dir::remove_tree(vfs, &dir) } else { Ok(()) }
     }
 
     /// Directories of streams that the catalogue does not know.
@@ -485,12 +466,7 @@ impl Shared {
 
     /// Keeps the store's time on disk.
     pub(crate) fn keep_mark(&self) -> Result<()> {
-        let mark = self.env.clock.look();
-        let path = self.dir.join(names::CLOCK);
-        let bytes = envelope::encode(CLOCK_MAGIC, 1, &mark);
-        self.env.vfs.replace(&path, &bytes).map_err(|err| Error::io("write", &path, err))?;
-        *self.mark.lock() = Some(mark);
-        Ok(())
+        dir::write_mark(&*self.env.vfs, &self.dir, &self.env.clock.look())
     }
 }
 
@@ -585,77 +561,4 @@ fn make_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Takes the writer's lock of the store in `dir`, making the directory.
-pub(crate) fn lock(vfs: &dyn Vfs, dir: &Path) -> Result<Lock> {
-    vfs.create_dir_all(dir).map_err(|err| Error::io("create directory", dir, err))?;
-    let path = dir.join(names::LOCK);
-    let lock = vfs.try_lock(&path, &std::process::id().to_string());
-    match lock.map_err(|err| Error::io("lock", &path, err))? {
-        Lock::Taken(note) => {
-            let pid = note.trim().parse().ok();
-            let who = pid.map_or("another process".into(), |pid: u32| format!("process {pid}"));
-            let text = format!("open store {} for writing: {who} has it open", dir.display());
-            Err(Error::new(ErrorKind::Locked { pid }, text))
-        }
-        held => Ok(held),
-    }
-}
-
-pub(crate) fn read_mark(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Mark>> {
-    let path = dir.join(names::CLOCK);
-    match vfs::read_all(vfs, &path, 4096) {
-        // A damaged mark protects less, and is no reason to refuse the store.
-        Ok(bytes) => Ok(envelope::decode(CLOCK_MAGIC, 1, &bytes).ok().map(|(mark, _)| mark)),
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(Error::io("read", &path, err)),
-    }
-}
-
-fn has_streams(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
-    let streams = dir.join(names::STREAMS);
-    match vfs.list(&streams) {
-        Ok(entries) => Ok(!entries.is_empty()),
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(err) => Err(Error::io("list directory", &streams, err)),
-    }
-}
-
-/// Finishes deletions that a crash interrupted.
-fn remove_deleted(vfs: &dyn Vfs, dir: &Path, catalog: &Catalog) -> Result<()> {
-    let streams = dir.join(names::STREAMS);
-    let entries = vfs.list(&streams).map_err(|err| Error::io("list directory", &streams, err))?;
-    for entry in entries {
-        if entry.name.parse::<StreamId>().is_ok_and(|id| catalog.stream(id).is_ok()) {
-            // Marked perhaps, and then the catalogue's change was lost: the caller was never told that it is gone.
-            continue;
-        }
-        let stream = streams.join(&entry.name);
-        let files = vfs.list(&stream).unwrap_or_default();
-        if files.iter().any(|file| file.name == names::DELETED) {
-            remove_tree(vfs, &stream)?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes a deleted stream's directory, the mark last.
-fn remove_tree(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    let entries = vfs.list(dir).map_err(|err| Error::io("list directory", dir, err))?;
-    for entry in entries.iter().filter(|entry| entry.name != names::DELETED) {
-        let path = dir.join(&entry.name);
-        match entry.kind {
-            EntryKind::Directory => remove_tree(vfs, &path)?,
-            _ => vfs.remove_file(&path).map_err(|err| Error::io("remove", &path, err))?,
-        }
-    }
-    let mark = dir.join(names::DELETED);
-    match vfs.remove_file(&mark) {
-        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("remove", &mark, err));
-        }
-        _ => {}
-    }
-    vfs.remove_dir(dir).map_err(|err| Error::io("remove directory", dir, err))
 }

@@ -90,7 +90,7 @@ impl Options {
         Options { clock: Some(clock), ..self }
     }
 
-    /// Where the files are. Default: the machine's filesystem.
+    /// Where the files are, for tests on a simulated disk. Default: the machine's filesystem.
     pub fn vfs(self, vfs: Arc<dyn Vfs>) -> Options {
         Options { vfs, ..self }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::format::checkpoint::{self, Checkpoint};
 use crate::format::header::{SEAL, SEAL_AT};
-use crate::store::{Shared, names};
+use crate::store::Shared;
+use crate::store::dir::names;
 use crate::stream::Core;
 use crate::vfs::{Access, File, Vfs};
 use crate::{Error, ErrorKind, Result};

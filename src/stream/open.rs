@@ -188,7 +188,14 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
 pub(crate) fn read_checkpoint(env: &Env, dir: &Path, id: StreamId) -> Result<Option<Checkpoint>> {
     let path = dir.join(NAME);
     match vfs::read_all(&*env.vfs, &path, checkpoint::BYTES) {
-        Ok(bytes) => Ok(Checkpoint::decode(&bytes, id)),
+        Ok(bytes) => match Checkpoint::decode(&bytes, id) {
+            None if Checkpoint::is_newer(&bytes) => {
+                let text =
+                    format!("read checkpoint {}: it is of a newer version than this engine", path.display());
+                Err(Error::new(ErrorKind::Unsupported, text))
+            }
+            found => Ok(found),
+        },
         Err(err) if matches!(err.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
             Ok(None)
         }
@@ -325,7 +332,7 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         epoch,
         epoch_start,
     };
-    recovery.epoch = known.iter().map(|(epoch, _)| epoch.number).max().unwrap_or(0) + 1;
+    recovery.epoch = known.iter().map(|(epoch, _)| epoch.number).max().unwrap_or(0).saturating_add(1);
     let crowded = looked.last().is_some_and(|this| MAX_EPOCHS <= this.scan.epochs + 1);
     if (decision.roll || crowded)
         && let Some(last) = looked.last()

@@ -36,6 +36,10 @@ pub fn run(global: &Global, arguments: &AppendArguments, out: &mut Out) -> Resul
         }
         found => found?,
     };
+    let recovery = stream.recovery();
+    if 0 < recovery.torn_bytes || !recovery.corrupt.is_empty() || !recovery.set_aside.is_empty() {
+        eprintln!("note: {} was {recovery}", arguments.stream);
+    }
 
     let begun = Instant::now();
     let mut appender = Appender {

@@ -92,6 +92,12 @@ pub enum StreamCommand {
         /// A tag; may be repeated
         #[arg(long = "tag", value_name = "K=V", value_parser = pair)]
         tags: Vec<(String, String)>,
+        /// Bytes of disk from which on the oldest segments go
+        #[arg(long, value_name = "N")]
+        max_bytes: Option<u64>,
+        /// When appends that do not say it return: buffered, interval or sync
+        #[arg(long, value_name = "HOW")]
+        durability: Option<Durability>,
     },
     /// List all streams
     List,
@@ -116,6 +122,12 @@ pub enum StreamCommand {
         /// Remove all tags
         #[arg(long, conflicts_with = "tags")]
         no_tags: bool,
+        /// Bytes of disk from which on the oldest segments go
+        #[arg(long, value_name = "N")]
+        max_bytes: Option<u64>,
+        /// When appends that do not say it return: buffered, interval or sync
+        #[arg(long, value_name = "HOW")]
+        durability: Option<Durability>,
     },
     /// Delete a stream with all its records
     Delete {

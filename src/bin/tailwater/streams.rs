@@ -13,10 +13,16 @@ use crate::{open, open_read_only};
 /// Runs one of them.
 pub fn run(global: &Global, command: &StreamCommand, out: &mut Out) -> Result<()> {
     match command {
-        StreamCommand::Create { name, ttl_in_days, tags } => {
+        StreamCommand::Create { name, ttl_in_days, tags, max_bytes, durability } => {
             let mut spec = StreamSpec::new(name.clone()).tags(to_tags(tags)?);
             if let Some(ttl) = *ttl_in_days {
                 spec = spec.ttl(ttl);
+            }
+            if let Some(bytes) = *max_bytes {
+                spec = spec.max_bytes(bytes);
+            }
+            if let Some(durability) = *durability {
+                spec = spec.durability(durability);
             }
             let store = open(global, true)?;
             store.create_stream(spec)?;
@@ -29,11 +35,12 @@ pub fn run(global: &Global, command: &StreamCommand, out: &mut Out) -> Result<()
             let info = open_read_only(global)?.stream_info(name)?;
             show(global, &info, out)
         }
-        StreamCommand::Update { name, ttl_in_days, no_ttl, tags, no_tags } => {
+        StreamCommand::Update { name, ttl_in_days, no_ttl, tags, no_tags, max_bytes, durability } => {
             let change = StreamUpdate {
                 ttl: if *no_ttl { Some(None) } else { ttl_in_days.map(Some) },
                 tags: if *no_tags || !tags.is_empty() { Some(to_tags(tags)?) } else { None },
-                ..StreamUpdate::default()
+                max_bytes: max_bytes.map(Some),
+                durability: durability.map(Some),
             };
             let store = open(global, false)?;
             let info = store.update_stream(name, change)?;

@@ -1,0 +1,110 @@
+//! The store's own directory: its names, the lock, the clock's mark, and what crashes leave behind.
+
+use std::path::Path;
+
+use crate::catalog::Catalog;
+use crate::format::envelope;
+use crate::vfs::guard::Mark;
+use crate::vfs::{self, EntryKind, Lock, Vfs};
+use crate::{Error, ErrorKind, Result, StreamId};
+
+/// Names in a store's directory, and in a stream's.
+pub(crate) mod names {
+    pub(crate) const LOCK: &str = "LOCK";
+    pub(crate) const CLOCK: &str = "clock";
+    pub(crate) const CATALOG: &str = "catalog";
+    pub(crate) const STREAMS: &str = "streams";
+    pub(crate) const META: &str = "meta";
+    pub(crate) const DELETED: &str = "deleted";
+}
+
+const CLOCK_MAGIC: envelope::Magic = *b"\x89TWCK\r\n\x1a";
+
+/// Keeps the store's time on disk.
+pub(crate) fn write_mark(vfs: &dyn Vfs, dir: &Path, mark: &Mark) -> Result<()> {
+    let path = dir.join(names::CLOCK);
+    vfs.replace(&path, &envelope::encode(CLOCK_MAGIC, 1, mark)).map_err(|err| Error::io("write", &path, err))
+}
+
+/// Takes the writer's lock of the store in `dir`, making the directory.
+pub(crate) fn lock(vfs: &dyn Vfs, dir: &Path) -> Result<Lock> {
+    vfs.create_dir_all(dir).map_err(|err| Error::io("create directory", dir, err))?;
+    let path = dir.join(names::LOCK);
+    let lock = vfs.try_lock(&path, &std::process::id().to_string());
+    match lock.map_err(|err| Error::io("lock", &path, err))? {
+        Lock::Taken(note) => {
+            let pid = note.trim().parse().ok();
+            let who = pid.map_or("another process".into(), |pid: u32| format!("process {pid}"));
+            let text = format!("open store {} for writing: {who} has it open", dir.display());
+            Err(Error::new(ErrorKind::Locked { pid }, text))
+        }
+        held => Ok(held),
+    }
+}
+
+pub(crate) fn read_mark(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Mark>> {
+    let path = dir.join(names::CLOCK);
+    match vfs::read_all(vfs, &path, 4096) {
+        // A damaged mark protects less, and is no reason to refuse the store.
+        Ok(bytes) => Ok(envelope::decode(CLOCK_MAGIC, 1, &bytes).ok().map(|(mark, _)| mark)),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(Error::io("read", &path, err)),
+    }
+}
+
+pub(super) fn has_streams(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
+    let streams = dir.join(names::STREAMS);
+    match vfs.list(&streams) {
+        Ok(entries) => Ok(!entries.is_empty()),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(err) => Err(Error::io("list directory", &streams, err)),
+    }
+}
+
+/// Removes what an interrupted replacement of a file left in the store's directory.
+pub(super) fn remove_unfinished(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let entries = vfs.list(dir).map_err(|err| Error::io("list directory", dir, err))?;
+    for entry in entries.iter().filter(|entry| entry.name.starts_with(vfs::TEMPORARY)) {
+        let path = dir.join(&entry.name);
+        vfs.remove_file(&path).map_err(|err| Error::io("remove unfinished file", &path, err))?;
+    }
+    Ok(())
+}
+
+/// Finishes deletions that a crash interrupted.
+pub(super) fn remove_deleted(vfs: &dyn Vfs, dir: &Path, catalog: &Catalog) -> Result<()> {
+    let streams = dir.join(names::STREAMS);
+    let entries = vfs.list(&streams).map_err(|err| Error::io("list directory", &streams, err))?;
+    for entry in entries {
+        if entry.name.parse::<StreamId>().is_ok_and(|id| catalog.stream(id).is_ok()) {
+            // Marked perhaps, and then the catalogue's change was lost: the caller was never told that it is gone.
+            continue;
+        }
+        let stream = streams.join(&entry.name);
+        let files = vfs.list(&stream).unwrap_or_default();
+        if files.iter().any(|file| file.name == names::DELETED) {
+            remove_tree(vfs, &stream)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a deleted stream's directory, the mark last.
+pub(super) fn remove_tree(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let entries = vfs.list(dir).map_err(|err| Error::io("list directory", dir, err))?;
+    for entry in entries.iter().filter(|entry| entry.name != names::DELETED) {
+        let path = dir.join(&entry.name);
+        match entry.kind {
+            EntryKind::Directory => remove_tree(vfs, &path)?,
+            _ => vfs.remove_file(&path).map_err(|err| Error::io("remove", &path, err))?,
+        }
+    }
+    let mark = dir.join(names::DELETED);
+    match vfs.remove_file(&mark) {
+        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("remove", &mark, err));
+        }
+        _ => {}
+    }
+    vfs.remove_dir(dir).map_err(|err| Error::io("remove directory", dir, err))
+}
