@@ -77,8 +77,8 @@ impl Checkpoint {
 
     /// Whether a slot of a newer version is there, which must not be taken for a damaged one.
     pub(crate) fn is_newer(file: &[u8]) -> bool {
-        let mut slots = SLOT_AT.iter().filter_map(|at| file.get(*at..*at + 10));
-        slots.any(|slot| slot[..8] == MAGIC && VERSION < LE::read_u16(&slot[8..]))
+        let mut slots = SLOT_AT.iter().filter_map(|at| file.get(*at..*at + SLOT));
+        slots.any(|slot| slot[..8] == MAGIC && VERSION < LE::read_u16(&slot[8..]) && is_whole(slot))
     }
 
     /// The newer sound slot of a file's bytes.
@@ -89,9 +89,7 @@ impl Checkpoint {
     }
 
     fn decode_slot(bytes: &[u8]) -> Option<Checkpoint> {
-        let sound = bytes[..8] == MAGIC
-            && LE::read_u16(&bytes[8..]) == VERSION
-            && LE::read_u32(&bytes[CRC_AT..]) == crc32fast::hash(&bytes[..CRC_AT]);
+        let sound = bytes[..8] == MAGIC && LE::read_u16(&bytes[8..]) == VERSION && is_whole(bytes);
         let boot = LE::read_u128(&bytes[88..]);
         // As in a segment's header: a sound checksum over numbers that cannot be.
         let is_offset = |at: usize| LE::read_u64(&bytes[at..]) < 1 << 62 && bytes[at].is_multiple_of(8);
@@ -108,6 +106,11 @@ impl Checkpoint {
             boot: (boot != 0).then_some(boot),
         })
     }
+}
+
+/// Whether a slot's checksum holds. Its place never changes, so that damage is not taken for a newer version.
+fn is_whole(slot: &[u8]) -> bool {
+    LE::read_u32(&slot[CRC_AT..]) == crc32fast::hash(&slot[..CRC_AT])
 }
 
 #[cfg(test)]
