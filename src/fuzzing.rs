@@ -217,7 +217,7 @@ fn look_at(frame: &Frame<'_>) {
     match frame.kind() {
         Kind::Record => {
             let fields = frame.record();
-            let meta = frame.payload.len() - fields.body.len();
+            let meta = frame.payload.len() - frame::body(frame.header.word, frame.payload).len();
             let attributes: usize = fields.meta.map_or(0, |meta| meta.attributes().count());
             assert!(3 * attributes <= meta && fields.level.is_none_or(|level| Level::ALL.contains(&level)));
         }

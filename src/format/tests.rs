@@ -499,7 +499,7 @@ fn a_golden_segment_is_written_again_to_the_same_bytes() {
                 let fields = frame.record();
                 let attributes: Vec<_> = fields.meta.iter().flat_map(|meta| meta.attributes()).collect();
                 let record = Record {
-                    body: fields.body,
+                    body: frame::body(frame.header.word, frame.payload),
                     event_time: fields.meta.and_then(|meta| meta.event_time),
                     level: fields.level,
                     service: fields.meta.and_then(|meta| meta.service),

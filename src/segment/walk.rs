@@ -30,7 +30,7 @@ impl<'a> Frames<'a> {
     }
 
     /// Reads the frame at `offset`, which lies in `base..end` and at a multiple of 8.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn parse(&self, offset: u64) -> Result<Frame<'a>, Bad> {
         frame::parse(self.at(offset), self.place(offset))
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::format::Epoch;
-use crate::format::frame::{self, Attributes, Fields, Header, Kind};
+use crate::format::frame::{self, Attributes, Header, Kind, Meta};
 use crate::record::Level;
 use crate::vfs::region::Lent;
 use crate::{Cursor, StreamId, Timestamp};
@@ -103,8 +103,8 @@ impl<'a> Iterator for Records<'a> {
             let header = Header::of_checked(rest);
             self.at += header.word.step();
             if header.word.kind() == Some(Kind::Record) {
-                let fields = frame::split(header.word, &rest[frame::HEADER..header.word.length()]);
-                return Some(RecordRef { batch: self.batch, offset, header, fields });
+                let payload = &rest[frame::HEADER..header.word.length()];
+                return Some(RecordRef { batch: self.batch, offset, header, payload });
             }
         }
         None
@@ -117,7 +117,8 @@ pub struct RecordRef<'a> {
     batch: &'a Batch,
     offset: u64,
     header: Header,
-    fields: Fields<'a>,
+    /// Metadata, decoded when asked for, and the body.
+    payload: &'a [u8],
 }
 
 impl<'a> RecordRef<'a> {
@@ -138,28 +139,32 @@ impl<'a> RecordRef<'a> {
 
     /// When its source says it happened.
     pub fn event_time(&self) -> Option<Timestamp> {
-        self.fields.meta.and_then(|meta| meta.event_time)
+        self.meta().and_then(|meta| meta.event_time)
     }
 
     /// Its level.
     pub fn level(&self) -> Option<Level> {
-        self.fields.level
+        self.header.word.level()
     }
 
     /// Its service.
     pub fn service(&self) -> Option<&'a str> {
-        self.fields.meta.and_then(|meta| meta.service)
+        self.meta().and_then(|meta| meta.service)
     }
 
     /// Its attributes, in the order they were given.
     pub fn attributes(&self) -> Attributes<'a> {
-        self.fields.meta.map(|meta| meta.attributes()).unwrap_or_default()
+        self.meta().map(|meta| meta.attributes()).unwrap_or_default()
     }
 
     /// Its bytes.
     #[inline]
     pub fn body(&self) -> &'a [u8] {
-        self.fields.body
+        frame::body(self.header.word, self.payload)
+    }
+
+    fn meta(&self) -> Option<Meta<'a>> {
+        frame::meta(self.header.word, self.payload)
     }
 
     /// The cursor immediately after it.
