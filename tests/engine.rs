@@ -164,3 +164,64 @@ fn a_snapshot_of_a_busy_store_holds_a_gapless_prefix() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+#[test]
+fn frames_of_very_different_sizes_from_many_threads_all_stay() {
+    for round in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let stream = store.create_stream(spec("a")).unwrap();
+        let large = vec![b'x'; 200 << 10];
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (stream, large) = (&stream, &large);
+                scope.spawn(move || {
+                    for _ in 0..3 {
+                        // A large one never fits into the segment that a small one just started.
+                        let body: &[u8] = if thread % 2 == 0 { large } else { b"small" };
+                        stream.append(&Record::new(body)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(bodies(&stream, Start::Beginning).len(), 24, "round {round}");
+        assert!(store.verify().unwrap().is_sound());
+        store.close().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(
+            bodies(&store.stream("a").unwrap(), Start::Beginning).len(),
+            24,
+            "round {round}, opened again"
+        );
+    }
+}
+
+#[test]
+fn a_stream_deleted_under_its_writers_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Options::new().max_segment_bytes(64 << 10).open(dir.path()).unwrap();
+    for _ in 0..20 {
+        let stream = store.create_stream(spec("a")).unwrap();
+        let body = vec![b'x'; 30 << 10];
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                let (stream, body) = (&stream, &body);
+                scope.spawn(move || {
+                    loop {
+                        match stream.append(&Record::new(body)) {
+                            Ok(_) => {}
+                            Err(err) => {
+                                assert_eq!(*err.kind(), ErrorKind::StreamDeleted, "{err}");
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+            let mut tail = stream.tail(Start::Beginning).unwrap();
+            tail.next(Duration::from_secs(30)).unwrap();
+            store.delete_stream("a").unwrap();
+        });
+        assert_eq!(std::fs::read_dir(dir.path().join("streams")).unwrap().count(), 0);
+    }
+}

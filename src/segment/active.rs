@@ -11,7 +11,7 @@ use crate::segment::Segment;
 use crate::segment::maps::Maps;
 use crate::vfs::region::{Claim, FLOOR, Region, Tail, padded};
 use crate::vfs::{Access, TEMPORARY, Vfs};
-use crate::{Error, Result, Timestamp};
+use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// The smallest segment: what a stream of few records costs.
 pub(crate) const MIN_BYTES: u64 = 64 << 10;
@@ -81,6 +81,10 @@ impl Fresh {
         }
         let Unnamed { vfs, path, named } = &mut self.file;
         let segment = Arc::new(Segment::new(vfs, maps, dir, head.stream, head.base));
+        if vfs.open(&segment.path, Access::Read).is_ok() {
+            let text = format!("name segment {}: a segment of that name is there", segment.path.display());
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
         vfs.rename(path, &segment.path).map_err(|err| Error::io("name segment", &segment.path, err))?;
         *named = true;
         segment.adopt(head, &self.region);

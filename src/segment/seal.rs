@@ -6,12 +6,35 @@ use crate::segment::Segment;
 use crate::vfs::Access;
 use crate::{Error, Result};
 
+/// Why a segment is not sealed.
+#[derive(Debug)]
+pub(crate) enum NotSealed {
+    /// A sync failed: nothing is known any more of what the disk holds.
+    Unsynced(Error),
+    /// Anything else, which may be tried again.
+    Yet(Error),
+}
+
+impl From<Error> for NotSealed {
+    fn from(err: Error) -> NotSealed {
+        NotSealed::Yet(err)
+    }
+}
+
+impl From<NotSealed> for Error {
+    fn from(err: NotSealed) -> Error {
+        match err {
+            NotSealed::Unsynced(err) | NotSealed::Yet(err) => err,
+        }
+    }
+}
+
 /// Seals a segment that ends at `end`, all of it durable, no claim open. Each step leaves a file that a reader or
 /// recovery can use: until the seal is durable it is simply not sealed.
 ///
 /// # Errors
 /// `Io`, `Corrupt`: the segment stays unsealed, its frames as they were.
-pub(crate) fn seal(segment: &Segment, end: u64) -> Result<()> {
+pub(crate) fn seal(segment: &Segment, end: u64) -> Result<(), NotSealed> {
     let io = |doing: &'static str| move |err| Error::io(doing, &segment.path, err);
     let head: Header = *segment.head()?;
     let region = segment.region()?;
@@ -30,12 +53,12 @@ pub(crate) fn seal(segment: &Segment, end: u64) -> Result<()> {
     let file = segment.open(Access::Write)?;
     if fits {
         file.write_at(&footer, position).map_err(io("write footer of segment"))?;
-        file.sync().map_err(io("sync footer of segment"))?;
+        file.sync().map_err(io("sync footer of segment")).map_err(NotSealed::Unsynced)?;
     }
     for at in header::SEAL_AT {
         file.write_at(&seal.encode(head.salt), at as u64).map_err(io("write seal of segment"))?;
     }
-    file.sync().map_err(io("sync seal of segment"))?;
+    file.sync().map_err(io("sync seal of segment")).map_err(NotSealed::Unsynced)?;
     // Nothing is mapped there that anybody reads, and the file's size stays.
     let used = (position + seal.footer_bytes).next_multiple_of(4096);
     if used < head.capacity {

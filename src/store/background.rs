@@ -43,16 +43,19 @@ fn sync(env: &Env) {
         env.dirty.wait(Duration::from_secs(3600), || env.is_closed());
         // What comes within the interval shares the sync.
         env.dirty.pause(env.settings.sync_interval, || env.is_closed());
-        sync_waiting(env);
+        // A failure has poisoned the stream, which tells everybody who appends to it, and whoever closes the store.
+        let _ = sync_waiting(env);
     }
 }
 
-/// Syncs and seals every stream that waits for it.
-fn sync_waiting(env: &Env) {
+/// Syncs and seals every stream that waits for it; the first error, where there are any.
+fn sync_waiting(env: &Env) -> Result<()> {
+    let mut outcome = Ok(());
     for core in env.dirty.take() {
-        // A failure has poisoned the stream, which tells everybody who appends to it.
-        let _ = core.sync_in_background();
+        let done = core.sync_in_background();
+        outcome = outcome.and(done);
     }
+    outcome
 }
 
 fn ready(env: &Env) {
@@ -86,8 +89,9 @@ impl Shared {
         for core in self.env.thirsty.take() {
             core.make_ready();
         }
-        sync_waiting(&self.env);
-        self.compact(true)
+        let synced = sync_waiting(&self.env);
+        let compacted = self.compact(true);
+        synced.and(compacted)
     }
 
     /// Applies retention to every stream that is due (or to all), and lets go of those that are idle.

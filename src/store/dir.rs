@@ -89,22 +89,36 @@ pub(super) fn remove_deleted(vfs: &dyn Vfs, dir: &Path, catalog: &Catalog) -> Re
     Ok(())
 }
 
-/// Removes a deleted stream's directory, the mark last.
+/// Removes a deleted stream's directory, the mark last. Whoever used the stream a moment ago may still take files away, or
+/// leave one more.
 pub(super) fn remove_tree(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-    let entries = vfs.list(dir).map_err(|err| Error::io("list directory", dir, err))?;
-    for entry in entries.iter().filter(|entry| entry.name != names::DELETED) {
-        let path = dir.join(&entry.name);
-        match entry.kind {
-            EntryKind::Directory => remove_tree(vfs, &path)?,
-            _ => vfs.remove_file(&path).map_err(|err| Error::io("remove", &path, err))?,
+    let gone = |done: std::io::Result<()>| match done {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    };
+    for left in (0..8).rev() {
+        let entries = match vfs.list(dir) {
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|err| Error::io("list directory", dir, err))?,
+        };
+        let is_mark = |name: &str| name == names::DELETED;
+        for entry in entries.iter().filter(|entry| !is_mark(&entry.name)) {
+            let path = dir.join(&entry.name);
+            match entry.kind {
+                EntryKind::Directory => remove_tree(vfs, &path)?,
+                _ => gone(vfs.remove_file(&path)).map_err(|err| Error::io("remove", &path, err))?,
+            }
+        }
+        // The mark goes once nothing else is there, so that whatever interrupts this leaves it.
+        if entries.iter().any(|entry| !is_mark(&entry.name)) {
+            continue;
+        }
+        let mark = dir.join(names::DELETED);
+        gone(vfs.remove_file(&mark)).map_err(|err| Error::io("remove", &mark, err))?;
+        match gone(vfs.remove_dir(dir)) {
+            Err(err) if err.kind() == std::io::ErrorKind::DirectoryNotEmpty && 0 < left => {}
+            done => return done.map_err(|err| Error::io("remove directory", dir, err)),
         }
     }
-    let mark = dir.join(names::DELETED);
-    match vfs.remove_file(&mark) {
-        Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("remove", &mark, err));
-        }
-        _ => {}
-    }
-    vfs.remove_dir(dir).map_err(|err| Error::io("remove directory", dir, err))
+    Err(Error::new(ErrorKind::Io, format!("remove directory {}: files keep appearing in it", dir.display())))
 }

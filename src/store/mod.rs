@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) loaded: Loaded,
     /// When retention has to look again at streams that are not in memory.
     quiet: Mutex<HashMap<StreamId, Timestamp>>,
+    /// Held while the store is closed.
+    closing: Mutex<()>,
     /// Held during a tick, so that closing waits for it.
     ticking: Mutex<()>,
     /// Released when the store is closed.
@@ -136,6 +138,7 @@ impl Store {
             catalog: Mutex::new(catalog),
             loaded: Loaded::default(),
             quiet: Mutex::new(HashMap::new()),
+            closing: Mutex::new(()),
             ticking: Mutex::new(()),
             lock: Mutex::new(lock),
         });
@@ -406,7 +409,7 @@ impl Shared {
         if let Some(core) = self.loaded.remove(id) {
             core.mark_deleted();
         }
-        if has_dir { dir::remove_tree(vfs, &dir) } else { Ok(()) }
+        dir::remove_tree(vfs, &dir)
     }
 
     /// Directories of streams that the catalogue does not know.
@@ -435,6 +438,8 @@ impl Shared {
 
     /// Everything durable, every stream clean, the lock released.
     pub(crate) fn close(&self) -> Result<()> {
+        // Whoever closes second learns that it is closed once it is.
+        let _closing = self.closing.lock();
         if self.env.is_closed() || self.env.read_only {
             self.env.close();
             return Ok(());

@@ -144,6 +144,8 @@ pub(crate) struct Core {
     durable: AtomicU64,
     /// Offset before which retention removed everything.
     log_start: AtomicU64,
+    /// Files of segments that retention took out of the log and could not remove yet.
+    doomed: Mutex<Vec<PathBuf>>,
     deleted: AtomicBool,
     /// Told when something was published, made durable or closed, by whom it concerns.
     signal: Signal,

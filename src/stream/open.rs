@@ -505,6 +505,7 @@ fn build(
         meta: Mutex::new(opening.meta),
         durable: AtomicU64::new(end.durable),
         log_start: AtomicU64::new(found.log_start),
+        doomed: Mutex::new(Vec::new()),
         deleted: AtomicBool::new(false),
         signal: Signal::default(),
         readers: AtomicUsize::new(0),

@@ -32,6 +32,8 @@ impl Core {
         if self.writer.lock().state != State::Open {
             return Ok(Retained::default());
         }
+        // What an earlier pass could not remove is no part of the log any more.
+        self.remove_doomed()?;
         // Only what is sealed can go.
         self.seal_rolled()?;
         let (cutoff, now) = (self.cutoff(), self.env.clock.now());
@@ -63,17 +65,30 @@ impl Core {
             let mut list = self.segments.write();
             *list = Arc::new(list.iter().filter(|segment| start <= segment.base).cloned().collect());
         }
-        for segment in &segments[..removed] {
-            match self.env.vfs.remove_file(&segment.path) {
-                Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove segment", &segment.path, err));
-                }
-                _ => {}
-            }
-        }
-        self.env.vfs.sync_dir(&self.dir).map_err(|err| Error::io("sync directory", &self.dir, err))?;
+        self.doomed.lock().extend(segments[..removed].iter().map(|segment| segment.path.clone()));
+        self.remove_doomed()?;
         self.signal.raise();
         Ok(Retained { segments: removed, bytes: facts[..removed].iter().map(|facts| facts.bytes).sum() })
+    }
+
+    /// Removes the files of segments that are no part of the log; what cannot be removed stays for the next pass.
+    fn remove_doomed(&self) -> Result<()> {
+        let mut doomed = self.doomed.lock();
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        let mut outcome = Ok(());
+        doomed.retain(|path| match self.env.vfs.remove_file(path) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                let failed = Err(Error::io("remove segment", path, err));
+                outcome = std::mem::replace(&mut outcome, Ok(())).and(failed);
+                true
+            }
+            _ => false,
+        });
+        drop(doomed);
+        outcome?;
+        self.env.vfs.sync_dir(&self.dir).map_err(|err| Error::io("sync directory", &self.dir, err))
     }
 
     /// Lets go of the stream's memory if nothing was appended for a while.

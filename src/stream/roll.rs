@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::format::Epoch;
+use crate::format::frame::{HEADER, Kind, Word};
 use crate::format::header::Header;
 use crate::segment::Segment;
 use crate::segment::active::{Active, BUSY_BYTES, Fresh, next_capacity};
@@ -29,29 +30,29 @@ impl Core {
     #[cold]
     pub(crate) fn roll(self: &Arc<Core>, length: usize) -> Result<()> {
         let _rolling = self.rolling.lock();
-        let (taken, last, hot) = {
+        let (taken, mut last, hot) = {
             let mut writer = self.writer.lock();
             self.check_writable(&writer)?;
             if writer.active.as_ref().is_some_and(|active| active.fits(length)) {
                 return Ok(());
             }
-            let taken = writer.active.take();
-            writer.end = taken.as_ref().map_or(writer.end, Active::next);
+            let taken = self.take_active(&mut writer);
             let last = Last { end: writer.end, ingest: writer.last_ingest, epoch: writer.epoch };
             (taken, last, writer.pace.is_hot(self.env.clock.now()))
         };
-        let end = last.end;
-        if let Some(taken) = &taken {
-            settle(taken);
-        }
         if taken.is_none() {
             self.mark_unclean()?;
-            match self.take_up(end)? {
+            match self.take_up(last.end)? {
                 Some(active) if active.fits(length) => {
                     self.install(active, false);
                     return Ok(());
                 }
-                Some(full) => self.retire(full, end),
+                Some(mut full) => {
+                    occupy(&mut full, last.ingest, self.durable());
+                    last.end = full.next();
+                    self.writer.lock().end = last.end;
+                    self.retire(full);
+                }
                 None => {}
             }
         }
@@ -59,7 +60,7 @@ impl Core {
         match started {
             Ok(active) => {
                 if let Some(taken) = taken {
-                    self.retire(taken, end);
+                    self.retire(taken);
                 }
                 self.install(active, hot);
                 Ok(())
@@ -67,9 +68,23 @@ impl Core {
             Err(err) => {
                 // Smaller records may still fit.
                 self.writer.lock().active = taken;
-                Err(err)
+                // A stream that was deleted meanwhile has no directory any more.
+                Err(self.check().err().unwrap_or(err))
             }
         }
+    }
+
+    /// Takes the active segment out of the writer, so that nobody claims in it; every claim in it is committed then.
+    /// Only afterwards may anybody learn that it ends: what lies before a known end is read without asking again.
+    fn take_active(&self, writer: &mut Writer) -> Option<Active> {
+        let mut taken = writer.active.take()?;
+        occupy(&mut taken, writer.last_ingest, self.durable());
+        // Whoever claimed needs no lock to commit, and a copy's time to do so.
+        while !taken.is_settled() {
+            std::thread::yield_now();
+        }
+        writer.end = taken.next();
+        Some(taken)
     }
 
     fn check_writable(&self, writer: &Writer) -> Result<()> {
@@ -181,7 +196,10 @@ impl Core {
     fn install(self: &Arc<Core>, active: Active, hot: bool) {
         {
             let mut segments = self.segments.write();
-            if segments.last().is_none_or(|last| last.base < active.segment.base) {
+            let last = segments.last().map(|last| last.base);
+            // A segment taken up again is there already.
+            assert!(last.is_none_or(|last| last <= active.segment.base), "segments are taken up in order");
+            if last != Some(active.segment.base) {
                 let mut next = Vec::clone(&segments);
                 next.push(Arc::clone(&active.segment));
                 *segments = Arc::new(next);
@@ -199,8 +217,8 @@ impl Core {
     }
 
     /// The log goes on in another segment, or for now in none: this one only waits for its seal.
-    fn retire(self: &Arc<Core>, active: Active, end: u64) {
-        active.segment.set_end(end);
+    fn retire(self: &Arc<Core>, active: Active) {
+        active.segment.set_end(active.next());
         let mut unsealed = self.unsealed.lock();
         let entry = unsealed.iter_mut().find(|entry| entry.segment.base == active.segment.base);
         entry.expect("an active segment is not sealed").rolled = Some(active);
@@ -213,18 +231,18 @@ impl Core {
         let _rolling = self.rolling.lock();
         let taken = {
             let mut writer = self.writer.lock();
-            let taken = writer.active.take();
-            writer.end = taken.as_ref().map_or(writer.end, Active::next);
-            taken.ok_or(writer.end)
+            self.take_active(&mut writer).ok_or((writer.end, writer.last_ingest))
         };
         let taken = match taken {
             Ok(active) => Some(active),
-            Err(end) => self.take_up(end)?,
+            Err((end, ingest)) => self.take_up(end)?.map(|mut active| {
+                occupy(&mut active, ingest, self.durable());
+                self.writer.lock().end = active.next();
+                active
+            }),
         };
         if let Some(active) = taken {
-            settle(&active);
-            let end = active.next();
-            self.retire(active, end);
+            self.retire(active);
         }
         Ok(())
     }
@@ -244,10 +262,8 @@ impl Core {
                 State::Poisoned => return Err(self.poisoned()),
                 State::ReadOnly => return Ok(()),
             }
-            let taken = writer.active.take();
-            writer.end = taken.as_ref().map_or(writer.end, Active::next);
             writer.dirty = false;
-            taken
+            self.take_active(&mut writer)
         };
         let Some(active) = taken else { return Ok(()) };
         let end = active.next();
@@ -282,11 +298,12 @@ impl Core {
     }
 }
 
-/// Waits until every claim in a segment that takes no more is committed, which is a copy's time. Only then may anybody
-/// learn that it ends: what lies before a known end is read without asking again.
-fn settle(active: &Active) {
-    while !active.is_settled() {
-        std::thread::yield_now();
+/// Puts a void into a segment without frames that takes no more: segments are called after their base, and the next one
+/// must not be called the same.
+fn occupy(active: &mut Active, ingest: Timestamp, durable: u64) {
+    if active.next() == active.segment.base {
+        // Dropped unfinished, a claim becomes void.
+        drop(active.claim(Word::new(Kind::Void, HEADER), ingest, durable));
     }
 }
 

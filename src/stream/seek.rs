@@ -347,7 +347,8 @@ impl Core {
         let mut wanted = records;
         loop {
             let offset = self.last_by_index(wanted)?;
-            if offset <= self.segments().first().map_or(0, |first| first.base) {
+            let first = self.segments().first().map_or(u64::MAX, |first| first.base);
+            if offset <= first.max(self.log_start()) {
                 return Ok(offset);
             }
             let missing = records.saturating_sub(self.readable_from(offset)?);

@@ -8,10 +8,34 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::format::header::Watermark;
-use crate::segment::seal;
+use crate::segment::seal::{self, NotSealed};
 use crate::stream::{Core, State, Stream};
 use crate::vfs::region::FLOOR;
 use crate::{Error, Result};
+
+/// That a sync is led. Should its leader panic, the stream is poisoned, and nobody waits for him for ever.
+struct Leading<'a> {
+    core: &'a Core,
+}
+
+impl Leading<'_> {
+    fn end(self) {
+        self.hand_over();
+        std::mem::forget(self);
+    }
+
+    fn hand_over(&self) {
+        self.core.syncing.lock().led = false;
+        self.core.synced.notify_all();
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.core.poison();
+        self.hand_over();
+    }
+}
 
 /// Segments that may wait for their seal while their writer is hot: so many does recovery look at.
 const MAX_WAITING: usize = 16;
@@ -50,9 +74,9 @@ impl Core {
             if self.durable() < end {
                 syncing.led = true;
                 drop(syncing);
+                let leading = Leading { core: self };
                 let done = self.sync_published();
-                self.syncing.lock().led = false;
-                self.synced.notify_all();
+                leading.end();
                 done?;
                 if self.durable() < end {
                     // An earlier claim is still being written.
@@ -147,9 +171,13 @@ impl Core {
             };
             let Some(segment) = next else { return Ok(()) };
             let end = segment.end().expect("checked above");
-            if let Err(err) = seal::seal(&segment, end) {
-                self.poison();
-                return Err(err);
+            match seal::seal(&segment, end) {
+                Ok(()) => {}
+                Err(NotSealed::Unsynced(err)) => {
+                    self.poison();
+                    return Err(err);
+                }
+                Err(NotSealed::Yet(err)) => return Err(err),
             }
             let mut unsealed = self.unsealed.lock();
             if unsealed.front().is_some_and(|entry| entry.segment.base == segment.base) {
