@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::*;
 use tailwater::vfs::Clock;
-use tailwater::vfs::sim::Crash;
+use tailwater::vfs::sim::{Crash, Fault, Op};
 use tailwater::*;
 
 /// Appends texts, one a millisecond.
@@ -407,6 +407,40 @@ fn space_comes_back_within_the_ttl_and_the_roll_age_and_one_tick() {
         assert_eq!(bodies(&stream, Start::Beginning).len(), expected);
     }
     assert!(machine.segments().len() <= 12);
+}
+
+#[test]
+fn every_start_of_a_log_that_expired_whole_is_its_end() {
+    let machine = Machine::new();
+    let (store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
+    for number in 0..100 {
+        stream.append(&Record::new(&format!("{number}"))).unwrap();
+    }
+    for _ in 0..60 {
+        machine.clock.advance(HOUR);
+        store.tick().unwrap();
+    }
+    assert_eq!(machine.segments().len(), 0);
+    let starts =
+        [Start::Beginning, Start::Last(1), Start::Last(u64::MAX), Start::Time(Timestamp::MIN), Start::Now];
+    for start in starts {
+        assert_eq!(bodies(&stream, start).len(), 0, "{start:?}");
+    }
+}
+
+#[test]
+fn a_file_that_retention_could_not_remove_goes_at_the_next_tick() {
+    let machine = Machine::new();
+    let (store, stream) = machine.create_with(spec().max_bytes(512 << 10));
+    machine.disk.fail(Fault { op: Op::Remove, nth: 1, error: std::io::ErrorKind::Other, sticky: false });
+    let mut failed = 0;
+    for number in 0..200 {
+        stream.append(&Record::new(&format!("{number:08000}"))).unwrap();
+        failed += usize::from(store.tick().is_err());
+    }
+    assert_eq!(failed, 1);
+    store.tick().unwrap();
+    assert_eq!(machine.segments().len(), stream.stats().unwrap().segments);
 }
 
 #[test]
