@@ -86,6 +86,7 @@ impl Round {
         {
             let dir = fixture::directory();
             let (_store, stream) = fixture::create(dir.path());
+            warm(dir.path());
             round.timed = time_each(&bodies, &stream);
         }
         let dir = fixture::directory();
@@ -97,6 +98,7 @@ impl Round {
     /// Appends everything to a fresh store and closes it.
     fn append(&mut self, dir: &Path, bodies: &Bodies) {
         let (store, stream) = fixture::create(dir);
+        warm(dir);
         let start = Instant::now();
         fixture::append(&stream, bodies, RECORDS);
         self.append = each(start.elapsed(), RECORDS);
@@ -125,6 +127,19 @@ impl Round {
         self.random_mean = times.iter().map(|time| f64::from(*time)).sum::<f64>() / times.len() as f64;
         self.random = percentiles(&mut times);
     }
+}
+
+/// Fills as much of the page cache as a round writes and gives it back, so that the kernel has those pages at hand. A
+/// virtual machine gets memory from its host at the first touch, which costs ten times what all else does, and may
+/// have given back what it had.
+fn warm(dir: &Path) {
+    let path = dir.join("warm");
+    let mut file = std::fs::File::create(&path).expect("make a file");
+    let zeros = vec![0; 2 << 20];
+    for _ in 0..(RECORDS * frame_bytes(BODY) + (256 << 20)) / zeros.len() {
+        std::io::Write::write_all(&mut file, &zeros).expect("fill a file");
+    }
+    std::fs::remove_file(&path).expect("remove the file");
 }
 
 fn each(time: Duration, records: usize) -> f64 {

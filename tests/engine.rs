@@ -167,15 +167,17 @@ fn a_snapshot_of_a_busy_store_holds_a_gapless_prefix() {
 
 #[test]
 fn frames_of_very_different_sizes_from_many_threads_all_stay() {
-    for round in 0..20 {
+    for round in 0..30 {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let stream = store.create_stream(spec("a")).unwrap();
+        let begin = std::sync::Barrier::new(8);
         let large = vec![b'x'; 200 << 10];
         std::thread::scope(|scope| {
             for thread in 0..8 {
-                let (stream, large) = (&stream, &large);
+                let (stream, large, begin) = (&stream, &large, &begin);
                 scope.spawn(move || {
+                    begin.wait();
                     for _ in 0..3 {
                         // A large one never fits into the segment that a small one just started.
                         let body: &[u8] = if thread % 2 == 0 { large } else { b"small" };

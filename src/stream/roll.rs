@@ -311,3 +311,27 @@ fn occupy(active: &mut Active, ingest: Timestamp, durable: u64) {
 pub(crate) fn random() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0 ^ uuid::Uuid::new_v4().as_u64_pair().1.rotate_left(32)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Record, Start, Step, Store, StreamName, StreamSpec};
+
+    #[test]
+    fn a_frame_too_large_for_a_segment_just_started_gets_another_and_the_first_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let stream = store.create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        // Two appenders that found no segment, one after the other, before either claims.
+        stream.core.roll(32).unwrap();
+        let small = stream.core.segments();
+        stream.core.roll(200 << 10).unwrap();
+        stream.append(&Record::new(&[b'x'; 200 << 10])).unwrap();
+        let segments = stream.core.segments();
+        assert_eq!(segments.len(), small.len() + 1);
+        assert!(segments[0].base < segments[1].base && segments[0].exists() && segments[1].exists());
+        let mut reader = stream.read(Start::Beginning).unwrap();
+        assert!(matches!(reader.next().unwrap(), Step::Records(batch) if batch.len() == 1));
+        store.close().unwrap();
+        assert!(Store::open(dir.path()).unwrap().verify().unwrap().is_sound());
+    }
+}
