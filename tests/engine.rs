@@ -227,3 +227,23 @@ fn a_stream_deleted_under_its_writers_leaves_no_file() {
         assert_eq!(std::fs::read_dir(dir.path().join("streams")).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn a_closed_stream_holds_little_more_disk_than_it_has_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    let body = [b'x'; 1000];
+    for _ in 0..3000 {
+        stream.append(&Record::new(&body)).unwrap();
+    }
+    store.close().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let stream = store.stream("a").unwrap();
+    let stats = stream.stats().unwrap();
+    assert!(stats.disk_bytes < stats.bytes + (2 << 20), "{stats:?}");
+    for _ in 0..3000 {
+        stream.append(&Record::new(&body)).unwrap();
+    }
+    assert_eq!(bodies(&stream, Start::Beginning).len(), 6000);
+}

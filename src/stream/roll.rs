@@ -12,6 +12,7 @@ use crate::segment::Segment;
 use crate::segment::active::{Active, BUSY_BYTES, Fresh, next_capacity};
 use crate::stream::ready::Pace;
 use crate::stream::{Core, State, Unsealed, Writer};
+use crate::vfs::Access;
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// The last things a new segment must know of the log before it.
@@ -275,6 +276,7 @@ impl Core {
         }
         self.unsealed.lock().retain(|entry| entry.segment.base != active.segment.base);
         active.segment.set_left_at(end);
+        give_back(&active);
         Ok(())
     }
 
@@ -304,6 +306,17 @@ fn occupy(active: &mut Active, ingest: Timestamp, durable: u64) {
     if active.next() == active.segment.base {
         // Dropped unfinished, a claim becomes void.
         drop(active.claim(Word::new(Kind::Void, HEADER), ingest, durable));
+    }
+}
+
+/// Gives back what a large segment holds above its end while nobody writes; taking it up again reserves it again.
+fn give_back(active: &Active) {
+    let used = (active.position() as u64).next_multiple_of(4096);
+    if used + BUSY_BYTES <= active.capacity {
+        // It is only space: where it cannot be given back now, the seal does so.
+        if let Ok(file) = active.segment.open(Access::Write) {
+            let _ = file.punch(used..active.capacity);
+        }
     }
 }
 
