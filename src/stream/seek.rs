@@ -136,7 +136,7 @@ impl Core {
                 return Err(Error::new(ErrorKind::CursorExpired { oldest, skipped_bytes }, text));
             }
         }
-        let known = self.segments().first().is_some_and(|first| first.base < cursor.offset);
+        let known = self.segments().first().is_some_and(|first| first.base <= cursor.offset);
         if known && self.epoch_at(cursor.offset)?.is_some_and(|epoch| epoch != cursor.epoch) {
             // An epoch this log never had: the cursor is of a copy that went its own way. Nobody knows since when.
             let safe = self.cursor_before(self.visible_from(cutoff)?)?;
