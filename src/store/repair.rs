@@ -16,8 +16,8 @@ use crate::format::header::{HEADER_AT, Header, PAGE};
 use crate::format::index::reserve;
 use crate::segment::walk::{Found, Frames};
 use crate::segment::{Segment, parse_file_name, seal};
+use crate::store::Options;
 use crate::store::dir::{lock, names, read_mark};
-use crate::store::{Options, Store};
 use crate::stream::open::set_aside;
 use crate::stream::roll_random;
 use crate::stream::{Core, Recovery};
@@ -69,7 +69,7 @@ fn repair_with(options: Options, dir: &Path) -> Result<RepairReport> {
     let store = options.background(false).create(false).open(dir)?;
     for info in store.streams()? {
         let core = store.stream_by_id(info.id)?.core;
-        repair_stream(&store, &core, &mut report)?;
+        repair_stream(&core, &mut report)?;
     }
     store.close()?;
     Ok(report)
@@ -133,10 +133,10 @@ fn read_metas(vfs: &dyn Vfs, streams: &Path) -> Result<Vec<Meta>> {
     Ok(metas)
 }
 
-fn repair_stream(store: &Store, core: &Arc<Core>, report: &mut RepairReport) -> Result<()> {
+fn repair_stream(core: &Arc<Core>, report: &mut RepairReport) -> Result<()> {
     let Recovery { set_aside: aside, .. } = &core.recovery;
     report.set_aside.extend(aside.iter().cloned());
-    set_strangers_aside(store, core, report)?;
+    set_strangers_aside(core, report)?;
     let damage = core.verify()?.damage;
     if damage.is_empty() {
         return Ok(());
@@ -169,8 +169,7 @@ fn repair_stream(store: &Store, core: &Arc<Core>, report: &mut RepairReport) -> 
 }
 
 /// Moves what is called like a segment and is none out of the way.
-fn set_strangers_aside(store: &Store, core: &Core, report: &mut RepairReport) -> Result<()> {
-    let _ = store;
+fn set_strangers_aside(core: &Core, report: &mut RepairReport) -> Result<()> {
     let Ok(entries) = core.env.vfs.list(&core.dir) else { return Ok(()) };
     for entry in entries.iter().filter(|entry| entry.name.ends_with(".seg")) {
         let known = parse_file_name(&entry.name).is_some() && entry.kind == EntryKind::File;
