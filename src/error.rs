@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{fmt, io};
 
-use crate::Cursor;
+use crate::{Cursor, SessionCursor};
 
 /// The result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -96,6 +96,37 @@ pub enum ErrorKind {
         oldest: Cursor,
         /// Bytes of log between the two.
         skipped_bytes: u64,
+    },
+    /// The filter expression does not parse; the message says what was found and what was expected.
+    FilterInvalid {
+        /// Where in the text, in bytes.
+        position: usize,
+    },
+    /// The session's cursor lies beyond what its epoch kept after a crash.
+    SessionDiverged {
+        /// The position nearest to it that still holds; resume there.
+        safe: SessionCursor,
+    },
+    /// The session's cursor lies ahead of everything there is.
+    SessionAhead {
+        /// The published end of all its streams.
+        tail: SessionCursor,
+    },
+    /// Records behind the session's cursor have expired, and the session was to be refused then.
+    SessionExpired {
+        /// The oldest position behind which nothing has expired.
+        oldest: SessionCursor,
+        /// Bytes of log between the two.
+        skipped_bytes: u64,
+    },
+    /// The session was closed.
+    SessionClosed,
+    /// Another read of the session is under way.
+    Busy,
+    /// A commit lies before what was committed.
+    CommitBackwards {
+        /// The position that was committed.
+        committed: SessionCursor,
     },
 }
 

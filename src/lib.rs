@@ -33,13 +33,16 @@
 
 mod catalog;
 mod error;
+mod filter;
 mod format;
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod names;
+mod quotas;
 mod record;
 mod segment;
+mod session;
 mod store;
 mod stream;
 mod time;
@@ -49,16 +52,20 @@ mod vfs;
 pub mod vfs;
 
 pub use error::{Error, ErrorKind, Result};
+pub use filter::Filter;
 pub use format::cursor::Cursor;
 pub use format::frame::{
     Attributes, MAX_ATTRIBUTES, MAX_BATCH, MAX_BATCH_RECORDS, MAX_BODY, MAX_KEY, MAX_RECORD, MAX_SERVICE,
     MAX_VALUE,
 };
-pub use names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
+pub use format::session_cursor::SessionCursor;
+pub use names::{GroupId, GroupName, SessionId, StreamId, StreamName, Tags, TenantId, TtlDays, UserId};
+pub use quotas::Quotas;
 pub use record::{Level, Record};
+pub use session::{OnExpired, Scope, SessionInfo, SessionSpec, SessionStart, SessionState};
 pub use store::{
-    Options, RepairReport, SegmentReport, Store, StoreStats, StreamInfo, StreamSpec, StreamUpdate,
-    TickReport, inspect, repair,
+    GroupInfo, GroupSpec, GroupUpdate, Options, Polled, PolledItem, RepairReport, SegmentReport, Session,
+    Store, StoreStats, StreamInfo, StreamSpec, StreamUpdate, Tenant, TickReport, inspect, repair,
 };
 pub use stream::{
     Appended, Batch, Damage, Durability, Gap, GapReason, Limit, Reader, RecordRef, Records, Recovery, Start,

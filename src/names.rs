@@ -84,6 +84,32 @@ impl TenantId {
     }
 }
 
+/// A user, by the id the host gave them (`userUuid`): 1 to 64 ASCII letters, digits, `-`, `_`, `.`, `:` and `@`.
+///
+/// ```
+/// use tailwater::UserId;
+///
+/// assert_eq!(UserId::new("user-001-abc")?.as_str(), "user-001-abc");
+/// assert!(UserId::new("").is_err());
+/// # Ok::<(), tailwater::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(String);
+
+impl UserId {
+    /// Checks `id` against the rule.
+    ///
+    /// # Errors
+    /// `Invalid { field: "userUuid" }`, saying which part of the rule is broken.
+    pub fn new(id: impl Into<String>) -> Result<UserId> {
+        let id = id.into();
+        let allowed = |c: char| matches!(c, '-' | '_' | '.' | ':' | '@') || c.is_ascii_alphanumeric();
+        checked_text("userUuid", &id, 1..=64, allowed)?;
+        Ok(UserId(id))
+    }
+}
+
 fn checked_name(field: &'static str, name: String) -> Result<String> {
     checked_text(field, &name, 1..=64, |c| matches!(c, '-' | '_' | '.') || c.is_ascii_alphanumeric())?;
     if name.starts_with(['.', '_']) {
@@ -175,6 +201,7 @@ macro_rules! text {
 text!(StreamName);
 text!(GroupName);
 text!(TenantId);
+text!(UserId);
 
 /// A stream's id: a random UUID, printed in its 36 characters. Never used again, not even for a new stream of the same name.
 ///
@@ -199,6 +226,17 @@ pub struct StreamId(Uuid);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GroupId(Uuid);
+
+/// A tail session's id: a random UUID, printed in its 36 characters. Never used again.
+///
+/// ```
+/// use tailwater::SessionId;
+///
+/// assert!("session-abc-001".parse::<SessionId>().is_err());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(Uuid);
 
 /// What every id can do.
 macro_rules! id {
@@ -249,6 +287,7 @@ macro_rules! id {
 
 id!(StreamId, "log_stream_id");
 id!(GroupId, "log_group_id");
+id!(SessionId, "id");
 
 /// How long records stay visible after they came in: 1 to 365 days.
 ///

@@ -5,15 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The layers, lowest first. A file may use its own and those below it.
-const LAYERS: [&[&str]; 10] = [
-    &["error", "format", "names", "record", "time"],
+const LAYERS: [&[&str]; 11] = [
+    &["error", "format", "names", "quotas", "record", "time"],
+    &["filter"],
     &["vfs"],
     &["segment"],
     &["stream"],
-    &["filter"],
     &["catalog"],
     &["session"],
     &["store"],
+    &["api"],
     &["http"],
     &["bin", "fuzzing"],
 ];

@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 use crate::names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
 use crate::vfs::{Access, File, Vfs};
-use crate::{Error, ErrorKind, Result, Timestamp};
+use crate::{Error, ErrorKind, Quotas, Result, Timestamp};
 use files::{Generations, Loaded, OnDamage};
 use state::{State, raised};
 
@@ -51,24 +51,6 @@ pub(crate) enum Mode {
     ReadOnly,
     /// Read and change. The caller holds the store's lock.
     Writable,
-}
-
-/// How many there may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Quotas {
-    pub(crate) groups_per_tenant: u32,
-    pub(crate) streams_per_group: u32,
-}
-
-impl Quotas {
-    /// No limits: for the default group of an embedding host.
-    pub(crate) const UNLIMITED: Quotas = Quotas { groups_per_tenant: u32::MAX, streams_per_group: u32::MAX };
-}
-
-impl Default for Quotas {
-    fn default() -> Quotas {
-        Quotas { groups_per_tenant: 100, streams_per_group: 100 }
-    }
 }
 
 /// A stream to create.

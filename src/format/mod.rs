@@ -8,6 +8,7 @@ pub(crate) mod envelope;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod index;
+pub(crate) mod session_cursor;
 pub(crate) mod span;
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,10 @@ mod inspect;
 mod loaded;
 mod options;
 mod repair;
+mod session;
 mod snapshot;
 mod spec;
+mod tenant;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,13 +19,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::catalog::{Catalog, Mode, Quotas, StreamEntry};
+use crate::catalog::{Catalog, Mode, StreamEntry};
 use crate::stream::env::Env;
 use crate::stream::open::Opening;
 use crate::stream::{Core, Durability, Keep, Policy, Stream, StreamStats, VerifyReport};
 use crate::vfs::guard::GuardedClock;
 use crate::vfs::{Lock, Vfs};
-use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
+use crate::{Error, ErrorKind, Quotas, Result, StreamId, TenantId, Timestamp};
 
 use dir::names;
 use loaded::Loaded;
@@ -31,7 +33,9 @@ use loaded::Loaded;
 pub use inspect::{SegmentReport, inspect};
 pub use options::Options;
 pub use repair::{RepairReport, repair};
-pub use spec::{StreamInfo, StreamSpec, StreamUpdate};
+pub use session::{Polled, PolledItem, Session};
+pub use spec::{GroupInfo, GroupSpec, GroupUpdate, StreamInfo, StreamSpec, StreamUpdate};
+pub use tenant::Tenant;
 
 /// A directory of log streams. Clones share it; the last one closes it.
 ///
@@ -149,6 +153,12 @@ impl Store {
         Ok(store)
     }
 
+    /// What belongs to one tenant: its groups, streams and tail sessions, and nobody else's. The tenant need not exist; it
+    /// begins to with its first group or session.
+    pub fn tenant(&self, id: &TenantId) -> Tenant {
+        Tenant { store: self.clone(), id: id.clone() }
+    }
+
     /// The store's directory.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
@@ -168,7 +178,7 @@ impl Store {
         let id = {
             let mut catalog = shared.catalog.lock();
             let (tenant, group) = (Catalog::default_tenant(), catalog.default_group()?);
-            catalog.create_stream(&tenant, group, spec.0, &Quotas::UNLIMITED, shared.env.clock.now())?.id
+            catalog.create_stream(&tenant, group, spec.0, &Quotas::unlimited(), shared.env.clock.now())?.id
         };
         self.stream_by_id(id)
     }
@@ -526,6 +536,7 @@ pub struct TickReport {
 fn info(catalog: &Catalog, entry: &StreamEntry) -> StreamInfo {
     StreamInfo {
         id: entry.id,
+        group: entry.group,
         name: entry.name.clone(),
         created: entry.created,
         ttl: entry.ttl,

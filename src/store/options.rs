@@ -8,7 +8,7 @@ use crate::stream::Durability;
 use crate::stream::env::Settings;
 use crate::vfs::os::OsVfs;
 use crate::vfs::{Clock, Vfs};
-use crate::{Error, Result, Store};
+use crate::{Error, Quotas, Result, Store};
 
 /// How a store is opened. What is not said is as the default says.
 ///
@@ -32,6 +32,7 @@ pub struct Options {
     pub(crate) max_segment_bytes: u64,
     pub(crate) background: bool,
     pub(crate) create: bool,
+    pub(crate) quotas: Quotas,
     pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) vfs: Arc<dyn Vfs>,
 }
@@ -44,6 +45,7 @@ impl Default for Options {
             max_segment_bytes: 64 << 20,
             background: true,
             create: true,
+            quotas: Quotas::default(),
             clock: None,
             vfs: Arc::new(OsVfs),
         }
@@ -85,6 +87,12 @@ impl Options {
         Options { create, ..self }
     }
 
+    /// How much there may be of what tenants make. Default: [`Quotas::default`]. The streams that [`Store::create_stream`] makes
+    /// are the host's own, and have no limit.
+    pub fn quotas(self, quotas: Quotas) -> Options {
+        Options { quotas, ..self }
+    }
+
     /// Where the time comes from. Default: the machine.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Options {
         Options { clock: Some(clock), ..self }
@@ -123,6 +131,7 @@ impl Options {
             sync_interval: self.sync_interval,
             max_segment_bytes: self.max_segment_bytes,
             background: self.background,
+            quotas: self.quotas,
         })
     }
 }

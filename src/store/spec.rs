@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::catalog::{NewStream, StreamChange};
 use crate::stream::Durability;
-use crate::{StreamId, StreamName, Tags, Timestamp, TtlDays};
+use crate::{GroupId, GroupName, StreamId, StreamName, Tags, Timestamp, TtlDays};
 
 /// A stream to create.
 ///
@@ -83,6 +83,8 @@ impl StreamUpdate {
 pub struct StreamInfo {
     /// Its id, for ever.
     pub id: StreamId,
+    /// The group it is in.
+    pub group: GroupId,
     /// Its name, unique in its group.
     pub name: StreamName,
     /// When it was created.
@@ -97,4 +99,61 @@ pub struct StreamInfo {
     pub tags: Tags,
     /// Its own durability, where it has one.
     pub durability: Option<Durability>,
+}
+
+/// A group to create.
+///
+/// ```
+/// use tailwater::{GroupName, GroupSpec, TtlDays};
+///
+/// let spec = GroupSpec::new(GroupName::new("web")?).ttl(TtlDays::new(7)?);
+/// # Ok::<(), tailwater::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSpec {
+    pub(crate) name: GroupName,
+    pub(crate) ttl: Option<TtlDays>,
+    pub(crate) tags: Tags,
+}
+
+impl GroupSpec {
+    /// A group called `name` that keeps records for 30 days.
+    pub fn new(name: GroupName) -> GroupSpec {
+        GroupSpec { name, ttl: None, tags: Tags::default() }
+    }
+
+    /// How long the records of its streams are kept that say nothing else. Default: 30 days.
+    pub fn ttl(self, ttl: TtlDays) -> GroupSpec {
+        GroupSpec { ttl: Some(ttl), ..self }
+    }
+
+    /// Its tags. Default: none.
+    pub fn tags(self, tags: Tags) -> GroupSpec {
+        GroupSpec { tags, ..self }
+    }
+}
+
+/// What to alter in a group. The default alters nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupUpdate {
+    /// How long the records of its streams are kept that say nothing else; acts at once, on records already held too.
+    pub ttl: Option<TtlDays>,
+    /// Its tags.
+    pub tags: Option<Tags>,
+}
+
+/// What a group is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GroupInfo {
+    /// Its id, for ever.
+    pub id: GroupId,
+    /// Its name, unique in its tenant.
+    pub name: GroupName,
+    /// When it was created.
+    pub created: Timestamp,
+    /// How long the records of its streams are kept that say nothing else.
+    pub ttl: TtlDays,
+    /// Its tags.
+    pub tags: Tags,
 }

@@ -11,7 +11,7 @@ use crate::segment::maps::Maps;
 use crate::stream::{Core, Durability};
 use crate::vfs::Vfs;
 use crate::vfs::guard::GuardedClock;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Quotas, Result};
 
 /// What all streams of a store share.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) max_segment_bytes: u64,
     /// Whether threads of our own take from the queues; otherwise `tick` does.
     pub(crate) background: bool,
+    pub(crate) quotas: Quotas,
 }
 
 impl Env {
