@@ -62,10 +62,12 @@ pub use format::session_cursor::SessionCursor;
 pub use names::{GroupId, GroupName, SessionId, StreamId, StreamName, Tags, TenantId, TtlDays, UserId};
 pub use quotas::Quotas;
 pub use record::{Level, Record};
-pub use session::{OnExpired, Scope, SessionInfo, SessionSpec, SessionStart, SessionState};
+pub use session::{
+    OnExpired, Polled, PolledItem, Scope, SessionInfo, SessionSpec, SessionStart, SessionState,
+};
 pub use store::{
-    GroupInfo, GroupSpec, GroupUpdate, Options, Polled, PolledItem, RepairReport, SegmentReport, Session,
-    Store, StoreStats, StreamInfo, StreamSpec, StreamUpdate, Tenant, TickReport, inspect, repair,
+    GroupInfo, GroupSpec, GroupUpdate, Options, RepairReport, SegmentReport, Session, SessionTail, Store,
+    StoreStats, StreamInfo, StreamSpec, StreamUpdate, Tenant, TickReport, inspect, repair,
 };
 pub use stream::{
     Appended, Batch, Damage, Durability, Gap, GapReason, Limit, Reader, RecordRef, Records, Recovery, Start,

@@ -330,6 +330,12 @@ impl Catalog {
         self.state.streams.get(&id).ok_or_else(|| not_found("stream", id))
     }
 
+    /// Whose a stream is.
+    pub(crate) fn tenant_of(&self, id: StreamId) -> Option<&TenantId> {
+        let stream = self.state.streams.get(&id)?;
+        self.state.groups.get(&stream.group).map(|group| &group.entry.tenant)
+    }
+
     /// Every stream there is, in no order.
     pub(crate) fn all_streams(&self) -> impl ExactSizeIterator<Item = &StreamEntry> {
         self.state.streams.values()

@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use crate::store::{Shared, TickReport};
+use crate::store::{Quiet, Shared, TickReport};
 use crate::stream::env::Env;
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
@@ -111,7 +111,11 @@ impl Shared {
                 _ => {}
             }
         }
-        outcome.map(|()| report)
+        let sessions = self.sessions_if_any().and_then(|sessions| match sessions {
+            Some(sessions) => sessions.tick(now),
+            None => Ok(()),
+        });
+        outcome.and(sessions).map(|()| report)
     }
 
     fn compact_stream(&self, id: StreamId, all: bool, now: Timestamp, report: &mut TickReport) -> Result<()> {
@@ -119,7 +123,7 @@ impl Shared {
         let is_ours = in_memory.is_none();
         let core = match in_memory {
             Some(core) => core,
-            None if !all && self.quiet.lock().get(&id).is_some_and(|due| now < *due) => return Ok(()),
+            None if !all && self.quiet.lock().get(&id).is_some_and(|quiet| now < quiet.due) => return Ok(()),
             None => self.core(id)?,
         };
         report.streams += 1;
@@ -131,7 +135,8 @@ impl Shared {
         core.idle()?;
         if is_ours && !core.is_attached() {
             // Opened for this only: it does not stay in memory, but when to look again does.
-            self.quiet.lock().insert(id, Timestamp::from_nanos(core.due.load(Ordering::Relaxed)));
+            let due = Timestamp::from_nanos(core.due.load(Ordering::Relaxed));
+            self.quiet.lock().insert(id, Quiet { due, last_ingest: core.last_ingest() });
             self.loaded.remove_unused(id, &core);
         }
         Ok(())

@@ -14,6 +14,7 @@ pub(crate) mod names {
     pub(crate) const CLOCK: &str = "clock";
     pub(crate) const CATALOG: &str = "catalog";
     pub(crate) const STREAMS: &str = "streams";
+    pub(crate) const SESSIONS: &str = "sessions";
     pub(crate) const META: &str = "meta";
     pub(crate) const DELETED: &str = "deleted";
 }

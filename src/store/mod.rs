@@ -20,9 +20,11 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Mode, StreamEntry};
+use crate::session::registry::Registry;
+use crate::stream::changes::Changes;
 use crate::stream::env::Env;
 use crate::stream::open::Opening;
-use crate::stream::{Core, Durability, Keep, Policy, Stream, StreamStats, VerifyReport};
+use crate::stream::{Core, Durability, Keep, Member, Policy, Stream, StreamStats, VerifyReport};
 use crate::vfs::guard::GuardedClock;
 use crate::vfs::{Lock, Vfs};
 use crate::{Error, ErrorKind, Quotas, Result, StreamId, TenantId, Timestamp};
@@ -33,7 +35,7 @@ use loaded::Loaded;
 pub use inspect::{SegmentReport, inspect};
 pub use options::Options;
 pub use repair::{RepairReport, repair};
-pub use session::{Polled, PolledItem, Session};
+pub use session::{Session, SessionTail};
 pub use spec::{GroupInfo, GroupSpec, GroupUpdate, StreamInfo, StreamSpec, StreamUpdate};
 pub use tenant::Tenant;
 
@@ -64,14 +66,27 @@ pub(crate) struct Shared {
     /// Guards names and policies; held while a change to them becomes durable.
     pub(crate) catalog: Mutex<Catalog>,
     pub(crate) loaded: Loaded,
-    /// When retention has to look again at streams that are not in memory.
-    quiet: Mutex<HashMap<StreamId, Timestamp>>,
+    /// What tells the sessions of each tenant which streams were appended to.
+    changes: Mutex<HashMap<TenantId, Arc<Changes>>>,
+    /// Guards the tail sessions, opened at their first use; held while they are.
+    sessions: Mutex<Option<Arc<Registry>>>,
+    /// What is known of streams that are not in memory.
+    quiet: Mutex<HashMap<StreamId, Quiet>>,
     /// Held while the store is closed.
     closing: Mutex<()>,
     /// Held during a tick, so that closing waits for it.
     ticking: Mutex<()>,
     /// Released when the store is closed.
     lock: Mutex<Option<Lock>>,
+}
+
+/// What is known of a stream that is not in memory, and that nobody appends to therefore.
+#[derive(Debug, Clone, Copy)]
+struct Quiet {
+    /// When retention has to look again.
+    due: Timestamp,
+    /// Ingest time of its last record.
+    last_ingest: Timestamp,
 }
 
 impl Store {
@@ -141,6 +156,8 @@ impl Store {
             env,
             catalog: Mutex::new(catalog),
             loaded: Loaded::default(),
+            changes: Mutex::default(),
+            sessions: Mutex::new(None),
             quiet: Mutex::new(HashMap::new()),
             closing: Mutex::new(()),
             ticking: Mutex::new(()),
@@ -263,6 +280,9 @@ impl Store {
                 Err(err) => return Err(err),
             }
         }
+        if let Some(sessions) = self.shared.session_log()? {
+            report.damage.extend(sessions.verify()?.damage);
+        }
         report.damage.extend(self.shared.orphans()?);
         Ok(report)
     }
@@ -355,9 +375,10 @@ impl Shared {
             catalog.refresh()?;
             let entry = catalog.stream(id)?;
             let policy = policy(&self.env, &catalog, entry);
+            let (member, changes) = (member(entry), self.changes(&catalog.meta(id)?.group.tenant));
             let meta = catalog.meta(id)?.encode();
             drop(catalog);
-            Core::open(&self.env, Opening { id, dir: self.stream_dir(id), policy, meta })
+            Core::open(&self.env, Opening { id, dir: self.stream_dir(id), policy, member, meta, changes })
         })?;
         if self.env.read_only {
             // The writer, another process, tells nobody of a change.
@@ -366,6 +387,11 @@ impl Shared {
             core.set_policy(policy(&self.env, &catalog, catalog.stream(id)?));
         }
         Ok(core)
+    }
+
+    /// What tells of appends to the tenant's streams.
+    fn changes(&self, tenant: &TenantId) -> Arc<Changes> {
+        Arc::clone(self.changes.lock().entry(tenant.clone()).or_default())
     }
 
     /// Brings a stream along with what the catalogue says of it now.
@@ -377,6 +403,7 @@ impl Shared {
         let path = match &core {
             Some(core) => {
                 core.set_policy(policy(&self.env, &catalog, catalog.stream(id)?));
+                core.set_member(member(catalog.stream(id)?));
                 core.set_meta(meta.clone())
             }
             None => self.stream_dir(id).join(names::META),
@@ -415,7 +442,16 @@ impl Shared {
         if has_dir {
             vfs.replace(&mark, &[]).map_err(|err| Error::io("mark stream deleted", &mark, err))?;
         }
-        self.catalog.lock().delete_stream(id)?;
+        let changes = {
+            let mut catalog = self.catalog.lock();
+            let changes = catalog.tenant_of(id).map(|tenant| self.changes(tenant));
+            catalog.delete_stream(id)?;
+            changes
+        };
+        if let Some(changes) = changes {
+            changes.forget(id);
+            changes.signal.raise();
+        }
         if let Some(core) = self.loaded.remove(id) {
             core.mark_deleted();
         }
@@ -456,10 +492,11 @@ impl Shared {
         }
         // Detach first: it refuses nothing yet, and what is appended in between is detached below.
         let detach_all = || {
-            let cores = self.loaded.all();
+            let sessions = self.sessions.lock().as_ref().map(|registry| Arc::clone(registry.core()));
+            let cores = self.loaded.all().into_iter().chain(sessions);
             // Every one, whatever becomes of those before it.
             let mut outcome = Ok(());
-            for core in &cores {
+            for core in cores {
                 outcome = outcome.and(core.detach());
             }
             outcome
@@ -472,6 +509,9 @@ impl Shared {
         let outcome = outcome.and(detach_all());
         for core in self.loaded.all() {
             core.wake_all();
+        }
+        for changes in self.changes.lock().values() {
+            changes.signal.raise();
         }
         self.env.maps.clear();
         let outcome = outcome.and(self.keep_mark());
@@ -558,6 +598,10 @@ pub(crate) fn policy(env: &Env, catalog: &Catalog, entry: &StreamEntry) -> Polic
         max_bytes: entry.max_bytes,
         durability: own_durability(entry).unwrap_or(env.settings.durability),
     }
+}
+
+fn member(entry: &StreamEntry) -> Member {
+    Member { group: entry.group, service: entry.tags.get("service").map(str::to_owned) }
 }
 
 /// Makes the directory of a new store, and those it lies in, durably: a store that keeps everything but its own

@@ -71,6 +71,9 @@ fn repair_with(options: Options, dir: &Path) -> Result<RepairReport> {
         let core = store.stream_by_id(info.id)?.core;
         repair_stream(&core, &mut report)?;
     }
+    if let Some(sessions) = store.shared.session_log()? {
+        repair_stream(&sessions, &mut report)?;
+    }
     store.close()?;
     Ok(report)
 }

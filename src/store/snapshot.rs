@@ -44,6 +44,9 @@ impl Shared {
             }
         }
         vfs.sync_dir(&streams).map_err(io("sync directory", &streams))?;
+        if let Some(sessions) = self.session_log()? {
+            sessions.snapshot(&target.join(names::SESSIONS))?;
+        }
         vfs.sync_dir(target).map_err(io("sync directory", target))
     }
 }

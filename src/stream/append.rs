@@ -52,6 +52,7 @@ impl Appended {
 #[derive(Clone, Copy)]
 struct After {
     wake: bool,
+    announced: bool,
     dirty: bool,
     thirsty: bool,
 }
@@ -187,10 +188,15 @@ impl Core {
             if let Some(tail) = tail {
                 check_tail(&writer, tail)?;
             }
-            let Writer { state, active, last_ingest, pace, .. } = &mut *writer;
+            let Writer { state, active, last_ingest, pace, watched, .. } = &mut *writer;
             if let (State::Open, Some(active)) = (*state, active)
                 && active.fits(word.length())
             {
+                // Before the clock is read: see `changes`.
+                let announced = std::mem::take(watched);
+                if announced {
+                    self.announce();
+                }
                 // Under the lock, so that times follow offsets, and that whoever takes this lock after reading
                 // the clock finds no claim of an earlier time still to come.
                 let ingest = self.env.clock.now().max(*last_ingest);
@@ -203,7 +209,7 @@ impl Core {
                 let dirty = !writer.dirty && durability != Durability::Buffered;
                 writer.dirty |= dirty;
                 let wake = std::mem::take(&mut writer.wanted);
-                return Ok((open, writer.epoch, After { wake, dirty, thirsty }));
+                return Ok((open, writer.epoch, After { wake, announced, dirty, thirsty }));
             }
             drop(writer);
             self.roll(word.length())?;
@@ -212,16 +218,24 @@ impl Core {
 
     #[inline]
     fn published_one(self: &Arc<Core>, after: After, durability: Durability, end: u64) -> Result<()> {
-        if after.wake | after.dirty | after.thirsty {
+        if after.wake | after.announced | after.dirty | after.thirsty {
             self.follow_up(after);
         }
         if durability == Durability::Sync { self.sync_to(end) } else { Ok(()) }
     }
 
     #[cold]
+    fn announce(&self) {
+        self.changes.note(self.id);
+    }
+
+    #[cold]
     fn follow_up(self: &Arc<Core>, after: After) {
         if after.wake {
             self.signal.raise();
+        }
+        if after.announced {
+            self.changes.signal.raise();
         }
         if after.dirty {
             self.env.dirty.push(self);

@@ -62,6 +62,13 @@ impl Batch {
         self.cursor
     }
 
+    /// The record at `offset`, where one of the batch begins.
+    pub(crate) fn record_at(&self, offset: u64) -> RecordRef<'_> {
+        let at = (offset - self.offset) as usize;
+        let found = Records { batch: self, at }.next();
+        found.expect("a record of the batch begins there")
+    }
+
     /// The records, oldest first.
     pub fn iter(&self) -> Records<'_> {
         Records { batch: self, at: 0 }

@@ -11,7 +11,7 @@ use crate::segment::maps::Maps;
 use crate::stream::{Core, Durability};
 use crate::vfs::Vfs;
 use crate::vfs::guard::GuardedClock;
-use crate::{Error, ErrorKind, Quotas, Result};
+use crate::{Error, ErrorKind, Quotas, Result, Timestamp};
 
 /// What all streams of a store share.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Env {
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) maps: Arc<Maps>,
     pub(crate) clock: GuardedClock,
+    /// The store's time when it was opened.
+    pub(crate) opened: Timestamp,
     pub(crate) store: Uuid,
     pub(crate) settings: Settings,
     pub(crate) read_only: bool,
@@ -53,6 +55,7 @@ impl Env {
         Arc::new(Env {
             vfs,
             maps: Arc::default(),
+            opened: clock.now(),
             clock,
             store,
             settings,

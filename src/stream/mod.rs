@@ -5,6 +5,7 @@
 
 mod append;
 mod batch;
+pub(crate) mod changes;
 mod checkpoint;
 pub(crate) mod env;
 mod follow;
@@ -35,10 +36,11 @@ use serde::{Deserialize, Serialize};
 use crate::format::Epoch;
 use crate::segment::Segment;
 use crate::segment::active::{Active, Fresh};
-use crate::{Cursor, Error, ErrorKind, Result, StreamId, Timestamp};
+use crate::{Cursor, Error, ErrorKind, GroupId, Result, StreamId, Timestamp};
 
 pub(crate) use checkpoint::NAME as CHECKPOINT;
 pub(crate) use roll::random as roll_random;
+pub(crate) use tail::Waiting;
 
 pub use append::Appended;
 pub use batch::{Batch, Limit, RecordRef, Records};
@@ -49,6 +51,7 @@ pub use stats::StreamStats;
 pub use tail::{Steps, Tail};
 pub use verify::{Damage, VerifyReport};
 
+use changes::Changes;
 use checkpoint::CheckpointFile;
 use env::Env;
 use ready::Pace;
@@ -114,6 +117,14 @@ pub(crate) struct Policy {
     pub(crate) durability: Durability,
 }
 
+/// What of the catalogue decides which sessions cover a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) group: GroupId,
+    /// The value of its tag `service`: the service of its records that name none.
+    pub(crate) service: Option<String>,
+}
+
 /// A stream in memory.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -121,6 +132,10 @@ pub(crate) struct Core {
     pub(crate) id: StreamId,
     pub(crate) dir: PathBuf,
     policy: PolicyCell,
+    /// Replaced as a whole when the catalogue's entry is.
+    member: RwLock<Arc<Member>>,
+    /// Told of the first append since somebody who follows the tenant's streams looked.
+    pub(crate) changes: Arc<Changes>,
     pub(crate) recovery: Recovery,
     /// Guards the end of the log: who may claim what.
     writer: Mutex<Writer>,
@@ -168,6 +183,8 @@ struct Writer {
     epoch_start: u64,
     /// Somebody waits for the next record.
     wanted: bool,
+    /// Somebody who follows the tenant's streams knows of all there is, and of nothing more.
+    watched: bool,
     /// The stream stands in the queue of what is to be synced.
     dirty: bool,
     /// How the writer goes through the active segment.
@@ -246,6 +263,14 @@ impl Core {
         self.policy.set(policy);
         self.due.store(i64::MIN, Ordering::Relaxed);
         self.signal.raise();
+    }
+
+    pub(crate) fn set_member(&self, member: Member) {
+        *self.member.write() = Arc::new(member);
+    }
+
+    pub(crate) fn member(&self) -> Arc<Member> {
+        Arc::clone(&self.member.read())
     }
 
     pub(crate) fn ttl(&self) -> Duration {
@@ -333,8 +358,32 @@ impl Core {
         Cursor { stream: self.id, epoch, offset, ingest }
     }
 
+    /// Ingest time of the last record.
+    pub(crate) fn last_ingest(&self) -> Timestamp {
+        self.writer.lock().last_ingest
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.writer.lock().state == State::Poisoned
+    }
+}
+
+/// What somebody who follows many streams learns of one under its lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// Ingest time of the last record that was claimed.
+    pub(crate) last_ingest: Timestamp,
+    /// Whether every claim is committed. Otherwise a record of that time or an earlier one may still come.
+    pub(crate) settled: bool,
+}
+
+impl Core {
+    /// Looks at the end of the log and asks to be told, through `changes`, of the next append.
+    pub(crate) fn look(&self) -> Look {
+        let mut writer = self.writer.lock();
+        writer.watched = true;
+        let settled = writer.active.as_ref().is_none_or(Active::is_settled);
+        Look { last_ingest: writer.last_ingest, settled }
     }
 }
 

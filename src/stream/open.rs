@@ -17,12 +17,13 @@ use crate::format::index::MAX_EPOCHS;
 use crate::segment::recover::{Decision, Scan, decide, scan};
 use crate::segment::walk::Frames;
 use crate::segment::{Segment, parse_file_name};
+use crate::stream::changes::Changes;
 use crate::stream::checkpoint::{CheckpointFile, NAME};
 use crate::stream::env::Env;
 use crate::stream::ready::Pace;
 use crate::stream::roll::random;
 use crate::stream::signal::Signal;
-use crate::stream::{Core, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
+use crate::stream::{Core, Member, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
 use crate::vfs::region::{FLOOR, Region};
 use crate::vfs::{self, Access, EntryKind, File, TEMPORARY};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
@@ -69,7 +70,9 @@ pub(crate) struct Opening {
     pub(crate) id: StreamId,
     pub(crate) dir: PathBuf,
     pub(crate) policy: Policy,
+    pub(crate) member: Member,
     pub(crate) meta: Vec<u8>,
+    pub(crate) changes: Arc<Changes>,
 }
 
 /// What a stream's directory says, before anything is decided.
@@ -475,6 +478,8 @@ fn build(
         last_ingest: end.last_ingest,
         boot: None,
     });
+    // No record is later than the store's time, whatever became of the clock: what follows many streams relies on it.
+    env.clock.raise(end.last_ingest);
     let path = opening.dir.join(NAME);
     let has_checkpoint = found.has_checkpoint && found.checkpoint.is_some();
     Arc::new(Core {
@@ -482,6 +487,8 @@ fn build(
         id: opening.id,
         dir: opening.dir,
         policy: PolicyCell::new(opening.policy),
+        member: RwLock::new(Arc::new(opening.member)),
+        changes: opening.changes,
         recovery,
         writer: Mutex::new(Writer {
             state: if env.read_only { State::ReadOnly } else { State::Open },
@@ -491,6 +498,7 @@ fn build(
             epoch: end.epoch,
             epoch_start: end.epoch_start,
             wanted: false,
+            watched: true,
             dirty: false,
             pace: Pace::NONE,
         }),

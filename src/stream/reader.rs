@@ -60,6 +60,8 @@ pub enum GapReason {
     Corrupt,
     /// The file that held them is not there.
     Missing,
+    /// Their stream was deleted. Only a session, which has other streams to go on with, is told so; a reader ends.
+    Deleted,
 }
 
 impl fmt::Display for GapReason {
@@ -68,6 +70,7 @@ impl fmt::Display for GapReason {
             GapReason::Expired => "expired",
             GapReason::Corrupt => "corrupt",
             GapReason::Missing => "missing",
+            GapReason::Deleted => "deleted",
         })
     }
 }
@@ -156,10 +159,24 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Opens a reader at a position that the caller knows to be one; what went since is a gap.
+    pub(crate) fn read_at(&self, cursor: Cursor) -> Reader {
+        Reader::new(Arc::clone(&self.core), self.keep.clone(), cursor, None)
+    }
+}
+
 impl Reader {
     fn new(core: Arc<Core>, keep: Keep, cursor: Cursor, place: Option<Standing>) -> Reader {
         core.readers.fetch_add(1, Ordering::Relaxed);
         Reader { core, _keep: keep, offset: cursor.offset, cursor, durable_only: false, place }
+    }
+
+    /// Goes to a position that the caller knows to be one.
+    pub(crate) fn go_to(&mut self, cursor: Cursor) {
+        self.offset = cursor.offset;
+        self.cursor = cursor;
+        self.place = None;
     }
 
     /// Shows only what is durable, so that nothing it returned can be lost to a power failure.

@@ -44,10 +44,7 @@ impl Core {
                 .is_some_and(|first| first < now.saturating_sub(age) || first < cutoff)
         {
             self.mark_unclean()?;
-            self.end_segment()?;
-            let end = self.writer.lock().next();
-            self.sync_to(end)?;
-            self.seal_rolled()?;
+            let end = self.end_durably()?;
             self.mark_clean_if_idle(end)?;
         }
         let segments = self.segments();
@@ -60,15 +57,34 @@ impl Core {
         }
         let last = &segments[removed - 1];
         let start = segments.get(removed).map_or_else(|| last.end().unwrap_or(last.base), |next| next.base);
+        self.remove_before(start)?;
+        Ok(Retained { segments: removed, bytes: facts[..removed].iter().map(|facts| facts.bytes).sum() })
+    }
+
+    /// Ends the active segment; what is appended from here on goes to another, whose base is returned once all before it is
+    /// durable and sealed.
+    pub(crate) fn end_durably(self: &Arc<Core>) -> Result<u64> {
+        self.end_segment()?;
+        let end = self.writer.lock().next();
+        self.sync_to(end)?;
+        self.seal_rolled()?;
+        Ok(end)
+    }
+
+    /// Removes the sealed segments before `start`, where one begins or the log ends.
+    pub(crate) fn remove_before(&self, start: u64) -> Result<()> {
         self.mark_log_start(start)?;
-        {
+        let removed = {
             let mut list = self.segments.write();
-            *list = Arc::new(list.iter().filter(|segment| start <= segment.base).cloned().collect());
-        }
-        self.doomed.lock().extend(segments[..removed].iter().map(|segment| segment.path.clone()));
+            let (kept, removed) = list.iter().cloned().partition(|segment| start <= segment.base);
+            *list = Arc::new(kept);
+            let removed: Vec<Arc<Segment>> = removed;
+            removed
+        };
+        self.doomed.lock().extend(removed.iter().map(|segment| segment.path.clone()));
         self.remove_doomed()?;
         self.signal.raise();
-        Ok(Retained { segments: removed, bytes: facts[..removed].iter().map(|facts| facts.bytes).sum() })
+        Ok(())
     }
 
     /// Removes the files of segments that are no part of the log; what cannot be removed stays for the next pass.

@@ -307,6 +307,61 @@ impl Core {
         self.published()
     }
 
+    /// The position immediately behind the last record with an ingest time before `time`, whatever has expired since. Where
+    /// what lay there was removed, it is the beginning of the log, so that reading on from it reports that as a gap.
+    ///
+    /// Unlike the first record of that time or later, it lies before whatever is damaged between the two.
+    pub(crate) fn behind(&self, time: Timestamp) -> Result<Cursor> {
+        let segments = self.segments();
+        let begins_before =
+            |segment: &Arc<Segment>| segment.head().is_ok_and(|head| head.previous_ingest < time);
+        let candidates = segments.partition_point(begins_before);
+        for segment in segments[..candidates].iter().rev() {
+            let Ok(region) = segment.region() else { continue };
+            let end = segment.published(&region, self.env.read_only)?;
+            let index = segment.index(&region, end)?;
+            let Some(block) = index.walk_from_time(time) else { continue };
+            let lent = segment.lend(&region, end)?;
+            let mut last = None;
+            for found in segment.frames(&lent)?.walk(block.offset) {
+                if let Found::Frame(offset, frame) = found
+                    && walk::is_record(&frame)
+                {
+                    if time <= frame.header.ingest {
+                        break;
+                    }
+                    last = Some(offset + frame.header.word.step() as u64);
+                }
+            }
+            if let Some(offset) = last {
+                return self.cursor_before(offset);
+            }
+        }
+        let first =
+            segments.first().map(|first| (first.base, first.head().ok().map(|head| head.previous_ingest)));
+        let (base, before) = match first {
+            Some((base, Some(before))) => (base, before),
+            Some((base, None)) => (base, Timestamp::MIN),
+            None => (self.log_start(), self.writer.lock().last_ingest),
+        };
+        // Nothing that is left is earlier. Of what was removed the last record's time is known, and not its place.
+        let offset = if before < time { base.max(self.log_start()) } else { 0 };
+        match offset {
+            0 => Ok(self.cursor_at(Epoch::default(), 0, Timestamp::MIN)),
+            _ => self.cursor_before(offset),
+        }
+    }
+
+    /// The position before the oldest record that has not expired.
+    pub(crate) fn visible(&self) -> Result<Cursor> {
+        self.cursor_before(self.visible_from(self.cutoff())?)
+    }
+
+    /// Bytes of log behind `offset` that have expired.
+    pub(crate) fn expired_behind(&self, offset: u64) -> Result<u64> {
+        Ok(self.visible_from(self.cutoff())?.saturating_sub(offset))
+    }
+
     /// The offset of the first visible record with an event time of `time` or later, or the published end.
     fn first_event_since(&self, time: Timestamp) -> Result<u64> {
         let visible = self.visible_from(self.cutoff())?;

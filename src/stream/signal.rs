@@ -1,33 +1,87 @@
 //! Waking those who wait for something new, at no cost to those who bring it while nobody waits.
 
+use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// A counter that can be waited on.
+/// A counter that can be waited on, by threads and by tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
-    raised: Mutex<u64>,
+    raised: Mutex<Raised>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Raised {
+    count: u64,
+    /// Tasks to wake at the next raise.
+    tasks: Vec<Waker>,
 }
 
 impl Signal {
     /// The count to wait from. Taken before looking whether there is something new.
     pub(crate) fn count(&self) -> u64 {
-        *self.raised.lock()
+        self.raised.lock().count
     }
 
     /// Wakes everybody who waits.
     pub(crate) fn raise(&self) {
-        *self.raised.lock() += 1;
+        let tasks = {
+            let mut raised = self.raised.lock();
+            raised.count += 1;
+            std::mem::take(&mut raised.tasks)
+        };
         self.changed.notify_all();
+        // Without the lock: a waker may run the task, which asks again.
+        tasks.into_iter().for_each(Waker::wake);
     }
 
     /// Waits until the signal was raised since `count` was taken, or `timeout` is over.
     pub(crate) fn wait(&self, count: u64, timeout: Duration) {
         let mut raised = self.raised.lock();
-        if *raised == count {
+        if raised.count == count {
             self.changed.wait_for(&mut raised, timeout);
         }
+    }
+
+    /// Has `task` woken when the signal is raised next. False where that happened since `count` was taken: look again.
+    pub(crate) fn register(&self, count: u64, task: &Waker) -> bool {
+        let mut raised = self.raised.lock();
+        if raised.count != count {
+            return false;
+        }
+        if !raised.tasks.iter().any(|other| other.will_wake(task)) {
+            raised.tasks.push(task.clone());
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl std::task::Wake for Counter {
+        fn wake(self: Arc<Counter>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_is_woken_once_a_raise_and_told_when_it_came_too_late() {
+        let (signal, counter) = (Signal::default(), Arc::new(Counter::default()));
+        let task = Waker::from(Arc::clone(&counter));
+        let count = signal.count();
+        assert!(signal.register(count, &task) && signal.register(count, &task));
+        signal.raise();
+        signal.raise();
+        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
+        assert!(!signal.register(count, &task));
     }
 }

@@ -144,18 +144,18 @@ impl Iterator for Steps<'_> {
 }
 
 /// How long to go on waiting.
-struct Waiting {
+pub(crate) struct Waiting {
     until: Option<Instant>,
     pause: Duration,
 }
 
 impl Waiting {
-    fn new(timeout: Duration) -> Waiting {
+    pub(crate) fn new(timeout: Duration) -> Waiting {
         Waiting { until: Instant::now().checked_add(timeout), pause: POLL.0 }
     }
 
     /// What is left; `None` when the time is over.
-    fn left(&self) -> Option<Duration> {
+    pub(crate) fn left(&self) -> Option<Duration> {
         let Some(until) = self.until else { return Some(POLL.1) };
         until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }

@@ -123,6 +123,19 @@ impl GuardedClock {
         Timestamp::from_nanos(steady.saturating_add(self.ahead.load(Ordering::Relaxed)))
     }
 
+    /// The store's time, which nobody reads again who begins to read after this returns: later readings are later.
+    pub(crate) fn cut(&self) -> Timestamp {
+        let steady = self.source.steady() as i64;
+        // The clock is coarse, so its next reading could be the same but for this nanosecond.
+        Timestamp::from_nanos(steady.saturating_add(self.ahead.fetch_add(1, Ordering::AcqRel)))
+    }
+
+    /// Brings the store's time up to `time` at least.
+    pub(crate) fn raise(&self, time: Timestamp) {
+        let steady = self.source.steady() as i64;
+        self.ahead.fetch_max(time.as_nanos().saturating_sub(steady), Ordering::AcqRel);
+    }
+
     /// Looks at the wall clock and follows it as far as it is believed. To be called every second or so.
     pub(crate) fn look(&self) -> Mark {
         let mut last = self.last.lock();

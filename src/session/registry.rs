@@ -1,0 +1,443 @@
+//! The sessions of a store: who has which, in what phase, and the position each committed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use uuid::Uuid;
+
+use crate::filter::Filter;
+use crate::format::Epoch;
+use crate::names::{SessionId, TenantId};
+use crate::session::entry::{Change, Entry, Epochs, Phase, Standing};
+use crate::session::log::Log;
+use crate::session::merge::Reading;
+use crate::session::{SessionInfo, SessionState, lifecycle};
+use crate::stream::env::Env;
+use crate::stream::{Core, roll_random};
+use crate::{Error, ErrorKind, Quotas, Result, SessionCursor, Timestamp};
+
+/// The sessions of a store.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    store: Uuid,
+    quotas: Quotas,
+    epochs: Arc<Epochs>,
+    /// Guards who has which session, and the order of the log; held while the log begins another segment, or is written anew.
+    table: Mutex<Table>,
+    /// The log's stream, to be synced without the lock.
+    core: Arc<Core>,
+}
+
+#[derive(Debug)]
+struct Table {
+    log: Log,
+    sessions: HashMap<SessionId, Held>,
+    /// The sessions of each tenant, oldest first.
+    tenants: HashMap<TenantId, BTreeSet<(Timestamp, SessionId)>>,
+}
+
+/// A session in memory.
+#[derive(Debug)]
+struct Held {
+    entry: Entry,
+    last_read: Timestamp,
+    /// Reads under way, one at the most but for a moment.
+    readers: usize,
+    live: Arc<Live>,
+}
+
+/// The part of a session that a read needs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) filter: Filter,
+    /// Held by the read that is under way.
+    reading: Mutex<Option<Reading>>,
+    /// Raised by who begins anew, so that a read under way ends.
+    turn: AtomicU64,
+}
+
+impl Live {
+    /// The reader's place, if no read is under way.
+    pub(crate) fn reading(&self) -> Option<MutexGuard<'_, Option<Reading>>> {
+        self.reading.try_lock()
+    }
+
+    /// The reader's place, once the read that is under way has noticed that its turn is over.
+    pub(crate) fn reading_anew(&self) -> MutexGuard<'_, Option<Reading>> {
+        self.reading.lock()
+    }
+
+    /// The turn that a read belongs to.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn.load(Ordering::Acquire)
+    }
+}
+
+impl Registry {
+    /// Opens the sessions kept in `dir`. Whatever was open when the store was last used is suspended now.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace`, `Unsupported`, `Poisoned`.
+    pub(crate) fn open(env: &Arc<Env>, dir: &Path) -> Result<Registry> {
+        let (log, mut kept) = Log::open(env, dir)?;
+        let epoch = kept.epochs.next(roll_random(), env.opened);
+        // Durable before any position is given out that names it.
+        let end = log.append(&Change::Epoch(epoch))?;
+        kept.apply(Change::Epoch(epoch));
+        let now = env.clock.now();
+        for entry in kept.sessions.values_mut().filter(|entry| entry.phase == Phase::Open) {
+            entry.phase = Phase::Suspended { since: now };
+            log.append(&Change::Phase(entry.id, entry.phase))?;
+        }
+        let core = Arc::clone(log.core());
+        core.sync_to(end)?;
+        let mut table = Table { log, sessions: HashMap::new(), tenants: HashMap::new() };
+        for entry in kept.sessions.into_values() {
+            // It was parsed when it was created; a version that knows fewer filters must not show more.
+            let Ok(filter) = Filter::parse(&entry.filter) else { continue };
+            table.insert(entry, filter, now);
+        }
+        let epochs = Arc::new(kept.epochs);
+        Ok(Registry { store: env.store, quotas: env.settings.quotas, epochs, table: Mutex::new(table), core })
+    }
+
+    pub(super) fn epochs(&self) -> (Uuid, Arc<Epochs>) {
+        (self.store, Arc::clone(&self.epochs))
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The position behind every record that came in up to `time`.
+    pub(crate) fn behind_all(&self, time: Timestamp) -> SessionCursor {
+        SessionCursor::behind_all(self.store, self.epochs.at(time), time)
+    }
+
+    /// The position behind the record that `cursor` stands behind.
+    pub(crate) fn behind(&self, cursor: crate::Cursor) -> SessionCursor {
+        SessionCursor::behind(self.store, self.epochs.at(cursor.ingest), cursor)
+    }
+
+    /// Checks a position against the store and its epochs; it is now `now`.
+    ///
+    /// # Errors
+    /// `CursorStreamMismatch` where it is of another store, `SessionAhead`, `SessionDiverged`.
+    pub(crate) fn check(&self, cursor: &SessionCursor, now: Timestamp) -> Result<()> {
+        if cursor.store != self.store {
+            let text =
+                format!("resume a session of store {}: the cursor is of store {}", self.store, cursor.store);
+            return Err(Error::new(ErrorKind::CursorStreamMismatch, text));
+        }
+        // The position behind everything there ever was before a store had sessions has no epoch.
+        let judged = match cursor.store_epoch == Epoch::default() {
+            true => Standing::Holds,
+            false => self.epochs.judge(cursor.store_epoch, cursor.ingest),
+        };
+        let safe = match judged {
+            Standing::Holds if cursor.ingest <= now => return Ok(()),
+            Standing::Holds => {
+                let text = format!("resume a session behind {}: it is {now} only", cursor.ingest);
+                return Err(Error::new(ErrorKind::SessionAhead { tail: self.behind_all(now) }, text));
+            }
+            Standing::KeptBefore(start) => {
+                self.behind_all(start.saturating_sub(std::time::Duration::from_nanos(1)))
+            }
+            Standing::Unknown => self.behind_all(Timestamp::MIN),
+        };
+        let text = format!(
+            "resume a session behind {} of epoch {}: the store's time went back since, or the cursor is of a copy of it",
+            cursor.ingest, cursor.store_epoch.number
+        );
+        Err(Error::new(ErrorKind::SessionDiverged { safe }, text))
+    }
+
+    /// Adds a session, open; durable before it returns.
+    pub(crate) fn create(&self, entry: Entry, filter: Filter, now: Timestamp) -> Result<SessionInfo> {
+        let (info, end) = {
+            let mut table = self.table.lock();
+            table.admit(&entry, now, &self.quotas)?;
+            let end = table.log.append(&Change::Put(entry.clone()))?;
+            let info = info(&entry);
+            table.insert(entry, filter, now);
+            (info, end)
+        };
+        self.core.sync_to(end).inspect_err(|_| drop(self.table.lock().remove(info.id)))?;
+        Ok(info)
+    }
+
+    /// The tenant's sessions, oldest first.
+    pub(crate) fn list(&self, tenant: &TenantId, now: Timestamp) -> Result<Vec<SessionInfo>> {
+        let mut table = self.table.lock();
+        let mut found = Vec::new();
+        for id in table.of(tenant) {
+            if table.settle(id, now, &self.quotas)? {
+                found.push(info(&table.sessions[&id].entry));
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many sessions are in each phase.
+    pub(crate) fn count(&self, now: Timestamp) -> Result<[usize; 3]> {
+        let mut table = self.table.lock();
+        table.settle_all(now, &self.quotas)?;
+        let mut counts = [0; 3];
+        for held in table.sessions.values() {
+            counts[state(held.entry.phase) as usize] += 1;
+        }
+        Ok(counts)
+    }
+
+    /// What a session is.
+    ///
+    /// # Errors
+    /// `NotFound`, also for another tenant's.
+    pub(crate) fn info(&self, tenant: &TenantId, id: SessionId, now: Timestamp) -> Result<SessionInfo> {
+        let mut table = self.table.lock();
+        Ok(info(&table.get(tenant, id, now, &self.quotas)?.entry))
+    }
+
+    /// Opens the session for a read, if it is not open; what there is to read with, the committed position, and the entry.
+    ///
+    /// # Errors
+    /// `NotFound`, `SessionClosed`, `QuotaExceeded`.
+    pub(crate) fn begin_read(
+        &self,
+        tenant: &TenantId,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<(Arc<Live>, Entry)> {
+        let mut table = self.table.lock();
+        table.open(tenant, id, now, &self.quotas)?;
+        let held = table.sessions.get_mut(&id).expect("opened above");
+        held.readers += 1;
+        Ok((Arc::clone(&held.live), held.entry.clone()))
+    }
+
+    /// Takes note that a read is over.
+    pub(crate) fn end_read(&self, id: SessionId, now: Timestamp) {
+        if let Some(held) = self.table.lock().sessions.get_mut(&id) {
+            held.readers = held.readers.saturating_sub(1);
+            held.last_read = now;
+        }
+    }
+
+    /// Opens the session and ends a read that is under way, whose place is then to be made anew.
+    pub(crate) fn begin_anew(
+        &self,
+        tenant: &TenantId,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<(Arc<Live>, Entry)> {
+        let mut table = self.table.lock();
+        table.open(tenant, id, now, &self.quotas)?;
+        let held = &table.sessions[&id];
+        held.live.turn.fetch_add(1, Ordering::AcqRel);
+        Ok((Arc::clone(&held.live), held.entry.clone()))
+    }
+
+    /// Makes `cursor`, which was checked, the committed position; durable before it returns.
+    ///
+    /// # Errors
+    /// `CommitBackwards`; `NotFound`, `SessionClosed`, `Poisoned`, `NoSpace`, `Io`.
+    pub(crate) fn commit(
+        &self,
+        tenant: &TenantId,
+        id: SessionId,
+        cursor: SessionCursor,
+        now: Timestamp,
+    ) -> Result<SessionInfo> {
+        let (info, end) = {
+            let mut table = self.table.lock();
+            let held = table.get(tenant, id, now, &self.quotas)?;
+            if let Phase::Closed { .. } = held.entry.phase {
+                return Err(closed(id));
+            }
+            let committed = held.entry.committed;
+            if cursor < committed {
+                let text = format!(
+                    "commit to session {id}: {cursor:?} lies before {committed:?}, which was committed"
+                );
+                return Err(Error::new(ErrorKind::CommitBackwards { committed }, text));
+            }
+            let end = match cursor == committed {
+                // It may be the repetition of one whose sync is still under way.
+                true => self.core.published()?,
+                false => table.log.append(&Change::Commit(id, cursor))?,
+            };
+            let held = table.sessions.get_mut(&id).expect("found above");
+            held.entry.committed = cursor;
+            (info(&held.entry), end)
+        };
+        self.core.sync_to(end)?;
+        Ok(info)
+    }
+
+    /// Closes a session; closing twice is fine.
+    pub(crate) fn close(&self, tenant: &TenantId, id: SessionId, now: Timestamp) -> Result<SessionInfo> {
+        let (info, end) = {
+            let mut table = self.table.lock();
+            table.get(tenant, id, now, &self.quotas)?;
+            let end = table.close(id, now)?;
+            (info(&table.sessions[&id].entry), end)
+        };
+        self.core.sync_to(end)?;
+        Ok(info)
+    }
+
+    /// Closes every session of a tenant, which is being deleted.
+    pub(crate) fn close_all_of(&self, tenant: &TenantId, now: Timestamp) -> Result<()> {
+        let end = {
+            let mut table = self.table.lock();
+            let mut end = 0;
+            for id in table.of(tenant) {
+                end = table.close(id, now)?;
+            }
+            end
+        };
+        self.core.sync_to(end)
+    }
+
+    /// Suspends and forgets what is due, and writes the log anew where it has grown.
+    pub(crate) fn tick(&self, now: Timestamp) -> Result<()> {
+        let mut table = self.table.lock();
+        table.settle_all(now, &self.quotas)?;
+        let Table { log, sessions, .. } = &mut *table;
+        let epochs = self.epochs.changes();
+        log.compact(epochs.chain(sessions.values().map(|held| Change::Put(held.entry.clone()))))?;
+        drop(table);
+        self.core.idle()
+    }
+}
+
+impl Table {
+    fn insert(&mut self, entry: Entry, filter: Filter, now: Timestamp) {
+        let (id, created) = (entry.id, entry.created);
+        self.tenants.entry(entry.tenant.clone()).or_default().insert((created, id));
+        let live = Arc::new(Live { filter, reading: Mutex::new(None), turn: AtomicU64::new(0) });
+        self.sessions.insert(id, Held { entry, last_read: now, readers: 0, live });
+    }
+
+    fn remove(&mut self, id: SessionId) -> Option<Held> {
+        let held = self.sessions.remove(&id)?;
+        if let Some(ids) = self.tenants.get_mut(&held.entry.tenant) {
+            ids.remove(&(held.entry.created, id));
+            if ids.is_empty() {
+                self.tenants.remove(&held.entry.tenant);
+            }
+        }
+        Some(held)
+    }
+
+    /// The tenant's sessions, oldest first.
+    fn of(&self, tenant: &TenantId) -> Vec<SessionId> {
+        self.tenants.get(tenant).into_iter().flatten().map(|(_, id)| *id).collect()
+    }
+
+    /// Brings a session's phase up to `now`. False where it is gone.
+    fn settle(&mut self, id: SessionId, now: Timestamp, quotas: &Quotas) -> Result<bool> {
+        let Some(held) = self.sessions.get_mut(&id) else { return Ok(false) };
+        let last_read = if 0 < held.readers { now } else { held.last_read };
+        match lifecycle::at(held.entry.phase, last_read, now, quotas) {
+            Some(phase) if phase == held.entry.phase => Ok(true),
+            Some(phase) => {
+                self.log.append(&Change::Phase(id, phase))?;
+                held.entry.phase = phase;
+                // A suspended session keeps nothing in memory but what it is.
+                if let Some(mut reading) = held.live.reading() {
+                    *reading = None;
+                }
+                Ok(true)
+            }
+            None => {
+                self.log.append(&Change::Forget(id))?;
+                self.remove(id);
+                Ok(false)
+            }
+        }
+    }
+
+    fn settle_all(&mut self, now: Timestamp, quotas: &Quotas) -> Result<()> {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        ids.into_iter().try_for_each(|id| self.settle(id, now, quotas).map(drop))
+    }
+
+    fn get(&mut self, tenant: &TenantId, id: SessionId, now: Timestamp, quotas: &Quotas) -> Result<&Held> {
+        let is_theirs = self.sessions.get(&id).is_some_and(|held| held.entry.tenant == *tenant);
+        if !is_theirs || !self.settle(id, now, quotas)? {
+            return Err(Error::new(ErrorKind::NotFound, format!("no tail session {id}")));
+        }
+        Ok(&self.sessions[&id])
+    }
+
+    /// Opens a session, if it is not open.
+    fn open(&mut self, tenant: &TenantId, id: SessionId, now: Timestamp, quotas: &Quotas) -> Result<()> {
+        let entry = self.get(tenant, id, now, quotas)?.entry.clone();
+        match entry.phase {
+            Phase::Open => {}
+            Phase::Closed { .. } => return Err(closed(id)),
+            Phase::Suspended { .. } => {
+                self.admit(&entry, now, quotas)?;
+                // Not synced: after a crash every session is suspended.
+                self.log.append(&Change::Phase(id, Phase::Open))?;
+            }
+        }
+        let held = self.sessions.get_mut(&id).expect("found above");
+        held.entry.phase = Phase::Open;
+        held.last_read = now;
+        Ok(())
+    }
+
+    /// Whether one more session of this tenant and user may be open.
+    fn admit(&mut self, entry: &Entry, now: Timestamp, quotas: &Quotas) -> Result<()> {
+        let (mut of_tenant, mut of_user) = (0, 0);
+        for id in self.of(&entry.tenant) {
+            if self.settle(id, now, quotas)? && self.sessions[&id].entry.phase == Phase::Open {
+                of_tenant += 1;
+                of_user += usize::from(self.sessions[&id].entry.user == entry.user);
+            }
+        }
+        lifecycle::admit(of_tenant, of_user, quotas)
+    }
+
+    fn close(&mut self, id: SessionId, now: Timestamp) -> Result<u64> {
+        let held = self.sessions.get_mut(&id).expect("the caller found it");
+        if !matches!(held.entry.phase, Phase::Closed { .. }) {
+            let phase = Phase::Closed { since: now };
+            self.log.append(&Change::Phase(id, phase))?;
+            held.entry.phase = phase;
+            held.live.turn.fetch_add(1, Ordering::AcqRel);
+        }
+        self.log.core().published()
+    }
+}
+
+fn info(entry: &Entry) -> SessionInfo {
+    SessionInfo {
+        id: entry.id,
+        tenant: entry.tenant.clone(),
+        user: entry.user.clone(),
+        filter: entry.filter.clone(),
+        service: entry.service.clone(),
+        scope: entry.scope.clone(),
+        last_cursor: entry.committed,
+        created: entry.created,
+        state: state(entry.phase),
+    }
+}
+
+fn state(phase: Phase) -> SessionState {
+    match phase {
+        Phase::Open => SessionState::Open,
+        Phase::Suspended { .. } => SessionState::Suspended,
+        Phase::Closed { .. } => SessionState::Closed,
+    }
+}
+
+pub(crate) fn closed(id: SessionId) -> Error {
+    Error::new(ErrorKind::SessionClosed, format!("use tail session {id}: it was closed"))
+}
