@@ -344,12 +344,11 @@ impl Core {
             Some((base, None)) => (base, Timestamp::MIN),
             None => (self.log_start(), self.writer.lock().last_ingest),
         };
-        // Nothing that is left is earlier. Of what was removed the last record's time is known, and not its place.
-        let offset = if before < time { base.max(self.log_start()) } else { 0 };
-        match offset {
-            0 => Ok(self.cursor_at(Epoch::default(), 0, Timestamp::MIN)),
-            _ => self.cursor_before(offset),
+        if before < time {
+            return self.cursor_before(base.max(self.log_start()));
         }
+        // Of what was removed the last record's time is known, and not its place.
+        Ok(self.cursor_at(Epoch::default(), 0, Timestamp::MIN))
     }
 
     /// The position before the oldest record that has not expired.
