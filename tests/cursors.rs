@@ -507,3 +507,21 @@ fn a_cursor_at_the_end_resumes_however_often_recovery_died() {
     }
     panic!("opening takes that many calls");
 }
+
+#[test]
+fn a_reader_that_passed_the_mark_of_a_new_epoch_stands_where_it_stood() {
+    let machine = Machine::new();
+    let (store, stream) = machine.create();
+    let written = stream.append_with(&Record::new("1"), Durability::Sync).unwrap().cursor();
+    machine.crash(Crash::DropUnsynced);
+    drop((store, stream));
+    let (_store, stream) = machine.open().unwrap();
+    // Behind the record lies the mark that recovery wrote, and nothing else.
+    let mut reader = stream.read(Start::Beginning).unwrap();
+    while !matches!(reader.next().unwrap(), Step::End) {}
+    assert_eq!(reader.cursor(), written);
+    stream.append(&Record::new("2")).unwrap();
+    assert_eq!(bodies(&stream, Start::Cursor(reader.cursor())), ["2"]);
+    assert!(matches!(reader.next().unwrap(), Step::Records(_)));
+    assert_eq!(bodies(&stream, Start::Cursor(reader.cursor())), [""; 0]);
+}

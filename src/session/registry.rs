@@ -1,6 +1,6 @@
 //! The sessions of a store: who has which, in what phase, and the position each committed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -181,13 +181,13 @@ impl Registry {
         Ok(found)
     }
 
-    /// How many sessions are in each phase.
-    pub(crate) fn count(&self, now: Timestamp) -> Result<[usize; 3]> {
+    /// How many sessions are in each state.
+    pub(crate) fn count(&self, now: Timestamp) -> Result<BTreeMap<SessionState, usize>> {
         let mut table = self.table.lock();
         table.settle_all(now, &self.quotas)?;
-        let mut counts = [0; 3];
+        let mut counts = BTreeMap::new();
         for held in table.sessions.values() {
-            counts[state(held.entry.phase) as usize] += 1;
+            *counts.entry(state(held.entry.phase)).or_default() += 1;
         }
         Ok(counts)
     }

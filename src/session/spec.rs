@@ -107,7 +107,7 @@ pub enum OnExpired {
 }
 
 /// Whether a session is read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionState {
     /// It is, or was a moment ago.
@@ -116,6 +116,23 @@ pub enum SessionState {
     Suspended,
     /// It was closed and is soon forgotten.
     Closed,
+}
+
+impl SessionState {
+    /// Its name, in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SessionState::Open => "open",
+            SessionState::Suspended => "suspended",
+            SessionState::Closed => "closed",
+        }
+    }
+}
+
+impl std::fmt::Display for SessionState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// What a tail session is.

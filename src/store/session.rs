@@ -1,5 +1,6 @@
 //! Tail sessions as the host holds them: which streams one covers, and reading them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,11 +12,11 @@ use crate::format::frame::MAX_SERVICE;
 use crate::session::entry::{Entry, Phase};
 use crate::session::merge::{Reading, as_sessions, reader_at};
 use crate::session::registry::{Live, Registry, closed};
-use crate::session::{OnExpired, Polled, Scope, SessionInfo, SessionSpec, SessionStart};
+use crate::session::{OnExpired, Polled, Scope, SessionInfo, SessionSpec, SessionStart, SessionState};
 use crate::store::dir::names;
-use crate::store::{Quiet, Shared, Tenant};
+use crate::store::{Quiet, Shared, Store, Tenant};
 use crate::stream::changes::Changes;
-use crate::stream::{Core, Keep, Limit, Member, Waiting};
+use crate::stream::{Core, Keep, Limit, Member, Waiter, Waiting};
 use crate::{Error, ErrorKind, Result, SessionCursor, SessionId, StreamId, TenantId, Timestamp};
 
 /// How soon to look again at what is claimed and not published yet.
@@ -106,6 +107,20 @@ impl Tenant {
     }
 }
 
+impl Store {
+    /// How many tail sessions there are, of every tenant, by [state](SessionState): open, suspended, closed.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Closed`, `Io`.
+    pub fn session_counts(&self) -> Result<BTreeMap<SessionState, usize>> {
+        let shared = self.writable("count tail sessions")?;
+        match shared.sessions_if_any()? {
+            Some(registry) => registry.count(shared.env.clock.now()),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+}
+
 /// A handle to one tail session. Clones share it.
 #[derive(Clone)]
 pub struct Session {
@@ -157,7 +172,7 @@ impl Session {
     /// # Errors
     /// As [`poll`](Session::poll).
     pub fn tail(&self, limit: Limit) -> Result<SessionTail> {
-        Ok(SessionTail { read: self.begin("tail a session")?, limit })
+        Ok(SessionTail { read: self.begin("tail a session")?, waiter: Waiter::new(), limit })
     }
 
     /// Begins anew: the next read starts at `start`, or where there is none at the committed position. Opens a suspended session
@@ -235,6 +250,7 @@ impl fmt::Debug for Session {
 #[derive(Debug)]
 pub struct SessionTail {
     read: Read,
+    waiter: Waiter,
     limit: Limit,
 }
 
@@ -261,10 +277,26 @@ impl SessionTail {
                 task.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if read.changes.signal.register(count, task.waker()) {
+            if read.changes.signal.register(count, &self.waiter, task.waker()) {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+impl Drop for SessionTail {
+    fn drop(&mut self) {
+        self.read.changes.signal.forget(&self.waiter);
+    }
+}
+
+/// What the session gives, until an error ends it.
+#[cfg(feature = "async")]
+impl futures_core::Stream for SessionTail {
+    type Item = Result<Polled>;
+
+    fn poll_next(self: std::pin::Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Polled>>> {
+        SessionTail::poll_next(self.get_mut(), task).map(Some)
     }
 }
 
@@ -296,7 +328,7 @@ impl Read {
             // Closed, or resumed by somebody else, who has made the place anew by now or is about to.
             let info = self.registry.info(&self.entry.tenant, self.entry.id, shared.env.clock.now())?;
             return Err(match info.state {
-                crate::SessionState::Closed => closed(self.entry.id),
+                SessionState::Closed => closed(self.entry.id),
                 _ => self.session.busy("it was resumed elsewhere"),
             });
         }
@@ -354,6 +386,16 @@ impl Shared {
             return Ok(Some(Arc::clone(registry)));
         }
         if self.has_sessions()? { self.sessions().map(Some) } else { Ok(None) }
+    }
+
+    /// Closes the sessions of a tenant that is being deleted.
+    pub(super) fn close_sessions_of(&self, tenant: &TenantId) -> Result<()> {
+        if let Some(registry) = self.sessions_if_any()? {
+            registry.close_all_of(tenant, self.env.clock.now())?;
+            // Reads under way find out.
+            self.changes(tenant).signal.raise();
+        }
+        Ok(())
     }
 
     fn has_sessions(&self) -> Result<bool> {

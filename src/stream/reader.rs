@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::Epoch;
 use crate::format::frame::{Header, Kind};
 use crate::segment::Segment;
 use crate::segment::walk::Frames;
@@ -104,6 +105,8 @@ pub struct Reader {
     _keep: Keep,
     /// The next byte to look at.
     pub(crate) offset: u64,
+    /// The epoch in force there; the cursor, which may lie before it, has its own.
+    epoch: Epoch,
     cursor: Cursor,
     durable_only: bool,
     place: Option<Standing>,
@@ -169,20 +172,26 @@ impl Stream {
 impl Reader {
     fn new(core: Arc<Core>, keep: Keep, cursor: Cursor, place: Option<Standing>) -> Reader {
         core.readers.fetch_add(1, Ordering::Relaxed);
-        Reader { core, _keep: keep, offset: cursor.offset, cursor, durable_only: false, place }
+        let Cursor { offset, epoch, .. } = cursor;
+        Reader { core, _keep: keep, offset, epoch, cursor, durable_only: false, place }
     }
 
     /// Goes to a position that the caller knows to be one.
     pub(crate) fn go_to(&mut self, cursor: Cursor) {
         self.offset = cursor.offset;
+        self.epoch = cursor.epoch;
         self.cursor = cursor;
         self.place = None;
     }
 
     /// Shows only what is durable, so that nothing it returned can be lost to a power failure.
     pub fn durable_only(mut self, durable_only: bool) -> Reader {
-        self.durable_only = durable_only;
+        self.set_durable_only(durable_only);
         self
+    }
+
+    pub(super) fn set_durable_only(&mut self, durable_only: bool) {
+        self.durable_only = durable_only;
     }
 
     /// The position immediately after the last record or gap returned.
@@ -327,7 +336,7 @@ impl Reader {
                             last = Some((behind, frame.header.ingest));
                         }
                         Kind::Batch | Kind::Void => {}
-                        Kind::Epoch if records == 0 => self.cursor.epoch = frame.epoch(),
+                        Kind::Epoch if records == 0 => self.epoch = frame.epoch(),
                         Kind::Lost if records == 0 => {
                             self.offset = at;
                             return self.gap(behind, GapReason::Corrupt).map(Some);
@@ -347,11 +356,11 @@ impl Reader {
         }
         self.offset = at;
         let Some((behind, ingest)) = last else { return Ok(None) };
-        self.cursor = Cursor { offset: behind, ingest, ..self.cursor };
+        self.cursor = Cursor { epoch: self.epoch, offset: behind, ingest, ..self.cursor };
         let batch = Batch {
             lent: lent.narrow(0..(behind - start) as usize),
             stream: self.core.id,
-            epoch: self.cursor.epoch,
+            epoch: self.epoch,
             offset: start,
             records,
             cursor: self.cursor,
@@ -362,8 +371,9 @@ impl Reader {
     /// Passes the log up to `end`.
     fn gap(&mut self, end: u64, reason: GapReason) -> Result<Step> {
         let start = self.offset;
-        let (epoch, ingest) = self.core.before(end)?.unwrap_or((self.cursor.epoch, self.cursor.ingest));
+        let (epoch, ingest) = self.core.before(end)?.unwrap_or((self.epoch, self.cursor.ingest));
         self.offset = end;
+        self.epoch = epoch;
         self.place = None;
         self.cursor = Cursor { epoch, offset: end, ingest: ingest.max(self.cursor.ingest), ..self.cursor };
         Ok(Step::Gap(Gap { stream: self.core.id, start, end, reason, cursor: self.cursor }))

@@ -1,5 +1,7 @@
 //! Waking those who wait for something new, at no cost to those who bring it while nobody waits.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -15,8 +17,19 @@ pub(crate) struct Signal {
 #[derive(Debug, Default)]
 struct Raised {
     count: u64,
-    /// Tasks to wake at the next raise.
-    tasks: Vec<Waker>,
+    /// Tasks to wake at the next raise, by who waits.
+    tasks: HashMap<u64, Waker>,
+}
+
+/// Somebody who waits as a task, and for one thing at a time.
+#[derive(Debug)]
+pub(crate) struct Waiter(u64);
+
+impl Waiter {
+    pub(crate) fn new() -> Waiter {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        Waiter(COUNT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl Signal {
@@ -34,7 +47,7 @@ impl Signal {
         };
         self.changed.notify_all();
         // Without the lock: a waker may run the task, which asks again.
-        tasks.into_iter().for_each(Waker::wake);
+        tasks.into_values().for_each(Waker::wake);
     }
 
     /// Waits until the signal was raised since `count` was taken, or `timeout` is over.
@@ -46,15 +59,18 @@ impl Signal {
     }
 
     /// Has `task` woken when the signal is raised next. False where that happened since `count` was taken: look again.
-    pub(crate) fn register(&self, count: u64, task: &Waker) -> bool {
+    pub(crate) fn register(&self, count: u64, waiter: &Waiter, task: &Waker) -> bool {
         let mut raised = self.raised.lock();
         if raised.count != count {
             return false;
         }
-        if !raised.tasks.iter().any(|other| other.will_wake(task)) {
-            raised.tasks.push(task.clone());
-        }
+        raised.tasks.insert(waiter.0, task.clone());
         true
+    }
+
+    /// Forgets somebody who waits no more.
+    pub(crate) fn forget(&self, waiter: &Waiter) {
+        self.raised.lock().tasks.remove(&waiter.0);
     }
 }
 
@@ -62,7 +78,7 @@ impl Signal {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     #[derive(Default)]
     struct Counter(AtomicUsize);
@@ -77,11 +93,23 @@ mod tests {
     fn a_task_is_woken_once_a_raise_and_told_when_it_came_too_late() {
         let (signal, counter) = (Signal::default(), Arc::new(Counter::default()));
         let task = Waker::from(Arc::clone(&counter));
-        let count = signal.count();
-        assert!(signal.register(count, &task) && signal.register(count, &task));
+        let (count, waiter) = (signal.count(), Waiter::new());
+        assert!(signal.register(count, &waiter, &task) && signal.register(count, &waiter, &task));
         signal.raise();
         signal.raise();
         assert_eq!(counter.0.load(Ordering::Relaxed), 1);
-        assert!(!signal.register(count, &task));
+        assert!(!signal.register(count, &waiter, &task));
+    }
+
+    #[test]
+    fn who_waits_no_more_is_forgotten() {
+        let (signal, counter) = (Signal::default(), Arc::new(Counter::default()));
+        let (waiter, other) = (Waiter::new(), Waiter::new());
+        let task = Waker::from(Arc::clone(&counter));
+        assert!(signal.register(0, &waiter, &task) && signal.register(0, &other, &task));
+        signal.forget(&waiter);
+        signal.raise();
+        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
+        assert_eq!(Arc::strong_count(&counter), 2, "no waker is left but the test's own");
     }
 }

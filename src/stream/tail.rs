@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::stream::{Limit, Reader, Start, Step, Stream};
-use crate::{Cursor, Result};
+use crate::stream::{Limit, Reader, Start, Step, Stream, Waiter};
+use crate::{Cursor, Error, ErrorKind, Result};
 
 /// How often a tail of another process's stream looks again: from the first to the second, doubling while nothing comes.
 const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
@@ -31,6 +32,7 @@ const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mil
 /// ```
 pub struct Tail {
     reader: Reader,
+    waiter: Waiter,
 }
 
 impl Stream {
@@ -39,14 +41,15 @@ impl Stream {
     /// # Errors
     /// As [`read`](Stream::read).
     pub fn tail(&self, start: Start) -> Result<Tail> {
-        Ok(Tail { reader: self.read(start)? })
+        Ok(Tail { reader: self.read(start)?, waiter: Waiter::new() })
     }
 }
 
 impl Tail {
     /// Shows only what is durable, so that nothing it returned can be lost to a power failure.
-    pub fn durable_only(self, durable_only: bool) -> Tail {
-        Tail { reader: self.reader.durable_only(durable_only) }
+    pub fn durable_only(mut self, durable_only: bool) -> Tail {
+        self.reader.set_durable_only(durable_only);
+        self
     }
 
     /// The position immediately after the last record or gap returned.
@@ -105,9 +108,58 @@ impl Tail {
         }
     }
 
+    /// Reads on up to `limit` as a task, which is woken once there is more; never [`Step::End`]. It needs no runtime.
+    ///
+    /// # Errors
+    /// As [`Reader::next`]; `ReadOnly` in a store that another process writes, which wakes nobody here: look again from time to
+    /// time with [`try_next`](Tail::try_next).
+    pub fn poll_next(&mut self, task: &mut Context<'_>, limit: Limit) -> Poll<Result<Step>> {
+        let core = Arc::clone(&self.reader.core);
+        if core.env.read_only {
+            let text = format!("wake a task that tails stream {}: the store is open read-only", core.id);
+            return Poll::Ready(Err(Error::new(ErrorKind::ReadOnly, text)));
+        }
+        loop {
+            let count = core.signal.count();
+            match self.reader.next_within(limit) {
+                Ok(Step::End) => {}
+                step => return Poll::Ready(step),
+            }
+            let next = {
+                let mut writer = core.writer.lock();
+                writer.wanted = true;
+                writer.next()
+            };
+            if self.reader.offset < next && core.durable() < next {
+                // Claimed and not yet published, or published and not yet durable: let others run and look again.
+                task.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if core.signal.register(count, &self.waiter, task.waker()) {
+                return Poll::Pending;
+            }
+        }
+    }
+
     /// Every step from here on, waiting for ever; ends with the error when the store closes.
     pub fn steps(&mut self) -> Steps<'_> {
         Steps { tail: self, failed: false }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.reader.core.signal.forget(&self.waiter);
+    }
+}
+
+/// Every step from here on, up to the default [`Limit`] each.
+#[cfg(feature = "async")]
+impl futures_core::Stream for Tail {
+    type Item = Result<Step>;
+
+    fn poll_next(self: std::pin::Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Step>>> {
+        Tail::poll_next(self.get_mut(), task, Limit::default()).map(Some)
     }
 }
 
