@@ -65,7 +65,7 @@ fn new(name: &str) -> NewStream {
 
 fn create(catalog: &mut Catalog, name: &str) -> Result<StreamId> {
     let group = catalog.default_group()?;
-    catalog.create_stream(&tenant(), group, new(name), &Quotas::UNLIMITED, now()).map(|stream| stream.id)
+    catalog.create_stream(&tenant(), group, new(name), &Quotas::unlimited(), now()).map(|stream| stream.id)
 }
 
 fn names(catalog: &Catalog) -> Vec<String> {
@@ -145,7 +145,7 @@ fn names_are_unique_and_lists_are_sorted() {
     check_kind(catalog.delete_stream(b), ErrorKind::NotFound);
     assert_ne!(create(&mut catalog, "b").unwrap(), b);
     let name = GroupName::new(DEFAULT).unwrap();
-    let again = catalog.create_group(&tenant(), name, None, Tags::default(), &Quotas::UNLIMITED, now());
+    let again = catalog.create_group(&tenant(), name, None, Tags::default(), &Quotas::unlimited(), now());
     check_kind(again.cloned(), ErrorKind::AlreadyExists);
     check_kind(catalog.delete_group(&tenant(), group), ErrorKind::Invalid { field: "log_group_id" });
 }
@@ -180,7 +180,7 @@ fn what_belongs_to_another_tenant_looks_unknown() {
 fn quotas_hold_and_deleting_a_group_takes_its_streams_along() {
     let dir = Dir::new();
     let mut catalog = dir.open().unwrap();
-    let quotas = Quotas { groups_per_tenant: 2, streams_per_group: 1 };
+    let quotas = Quotas { groups_per_tenant: 2, streams_per_group: 1, ..Quotas::default() };
     let mut group = |name: &str| {
         let name = GroupName::new(name).unwrap();
         catalog.create_group(&tenant(), name, None, Tags::default(), &quotas, now()).map(|group| group.id)

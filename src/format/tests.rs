@@ -11,6 +11,7 @@ use crate::format::cursor::{self, Cursor};
 use crate::format::frame::{self, Checked, Header as FrameHeader, Kind, Place, Word};
 use crate::format::header::{self, Header, Seal, Watermark};
 use crate::format::index::{Block, Index};
+use crate::format::session_cursor::{self, SessionCursor};
 use crate::format::{Epoch, envelope};
 use crate::segment::extend;
 use crate::segment::walk::{Found, Frames};
@@ -420,6 +421,42 @@ fn the_table_of_the_cursor_is_what_is_written() {
 }
 
 #[test]
+fn the_table_of_the_session_cursor_is_what_is_written() {
+    let cursor = SessionCursor {
+        store: Uuid::from_u128(STREAM),
+        store_epoch: Epoch { number: 1, id: 2 },
+        ingest: Timestamp::from_nanos(3),
+        stream: id(STREAM),
+        offset: 4,
+        epoch: Epoch { number: 5, id: 6 },
+    };
+    let with = |change: fn(&mut SessionCursor)| {
+        let mut cursor = cursor;
+        change(&mut cursor);
+        Differs(cursor.encode().to_vec())
+    };
+    check(
+        "Session cursor",
+        &cursor.encode(),
+        &[
+            ("version", Fixed(&[2])),
+            ("store", with(|cursor| cursor.store = Uuid::from_u128(!STREAM))),
+            ("store epoch", with(|cursor| cursor.store_epoch.number = !1)),
+            ("its id", with(|cursor| cursor.store_epoch.id = !2)),
+            ("ingest", with(|cursor| cursor.ingest = not(cursor.ingest))),
+            ("stream", with(|cursor| cursor.stream = id(!STREAM))),
+            ("offset", with(|cursor| cursor.offset = !4)),
+            ("epoch number", with(|cursor| cursor.epoch.number = !5)),
+            ("epoch id", with(|cursor| cursor.epoch.id = !6)),
+            ("flags", Fixed(&[0])),
+            ("crc", Checksum),
+        ],
+    );
+    assert!(DOCUMENT.contains(&format!("as a cursor, {} characters", cursor.to_string().len())));
+    assert_eq!(cursor.encode().len(), session_cursor::BYTES);
+}
+
+#[test]
 fn the_table_of_the_envelope_is_what_is_written() {
     let encode = |magic, version, value: u8| envelope::encode(magic, version, &value);
     let magic = *b"\x89TWXX\r\n\x1a";
@@ -445,6 +482,7 @@ fn the_tables_beside_the_code_are_those_of_the_document() {
         include_str!("index.rs"),
         include_str!("checkpoint.rs"),
         include_str!("cursor.rs"),
+        include_str!("session_cursor.rs"),
         include_str!("envelope.rs"),
     ];
     for source in sources {
