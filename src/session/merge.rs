@@ -12,16 +12,20 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::filter::Filter;
-use crate::session::polled::{Item, Polled};
+use crate::session::polled::{Held, Polled};
 use crate::session::registry::Registry;
-use crate::stream::{Batch, Gap, GapReason, Limit, Reader, Start, Step, Stream};
+use crate::stream::{Gap, GapReason, Limit, Reader, Start, Step, Stream};
 use crate::{Cursor, Error, ErrorKind, Result, SessionCursor, StreamId, Timestamp};
 
 /// Records read ahead of the merge from one stream, at least and at most.
 const CHUNK: (usize, usize) = (16, 1024);
 /// Streams whose place is remembered after nothing was left to read in them; of others it is found by time.
 const REMEMBERED: usize = 1024;
+/// What a session that is not read keeps of either, and of streams with something left to read.
+const RESTING: (usize, usize) = (32, 8);
 /// Looks at a stream with an open claim, which is committed after a copy's time, before it becomes a bar.
 const LOOKS: usize = 64;
 
@@ -51,15 +55,31 @@ struct Source {
     stream: Stream,
     reader: Reader,
     /// The batch that the records are in.
-    batch: Option<Arc<Batch>>,
-    /// Offset and ingest time of its records that were not given yet.
-    records: VecDeque<(u64, Timestamp)>,
+    batch: Held,
+    /// Its records that were not given yet.
+    records: VecDeque<Head>,
     /// Gaps before the first of them.
     gaps: Vec<Gap>,
-    /// Immediately behind what was given or passed, with all of the above still to come.
+    /// Immediately behind what was given or passed before the batch.
     from: Cursor,
+    /// The last record of the batch that was given.
+    given: Option<u64>,
     chunk: usize,
     rest: Rest,
+}
+
+/// A record read ahead.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    offset: u64,
+    ingest: Timestamp,
+    bytes: u32,
+}
+
+impl Head {
+    fn key(&self, stream: StreamId) -> Key {
+        (self.ingest, stream, self.offset)
+    }
 }
 
 /// What comes when the records read ahead are used up.
@@ -81,6 +101,22 @@ impl Reading {
     /// A session's place that begins at `position`.
     pub(crate) fn new(position: SessionCursor) -> Reading {
         Reading { position, seen: None, pending: BTreeMap::new(), known: HashMap::new() }
+    }
+
+    /// Gives up most of what it remembers, while nobody reads. Where it reads on is found by the position.
+    pub(crate) fn rest(&mut self) {
+        if RESTING.1 < self.pending.len() {
+            let places = self.pending.values().map(|source| (source.stream.id(), source.place()));
+            self.known.extend(places);
+            self.pending.clear();
+            self.seen = None;
+        }
+        let mut kept = 0;
+        self.known.retain(|_, _| {
+            kept += 1;
+            kept <= RESTING.0
+        });
+        self.known.shrink_to_fit();
     }
 
     /// Whether something is left from the last read.
@@ -112,10 +148,11 @@ impl Reading {
         let source = Source {
             stream,
             reader: reader.filter(filter),
-            batch: None,
+            batch: Held::default(),
             records: VecDeque::new(),
             gaps: Vec::new(),
             from,
+            given: None,
             chunk: CHUNK.0,
             rest: Rest::Unasked,
         };
@@ -129,44 +166,45 @@ impl Reading {
     /// A stream's, where nothing can be given before it; what was given before stays given.
     pub(crate) fn read(&mut self, cut: Timestamp, limit: Limit, registry: &Registry) -> Result<Polled> {
         let chunk = (limit.records / self.pending.len().max(1)).clamp(CHUNK.0, CHUNK.1);
-        let mut heads = BinaryHeap::new();
-        // Nothing is given from here on.
-        let mut bar: Option<Key> = None;
-        for source in self.pending.values_mut() {
+        let mut sources: Vec<&mut Source> = self.pending.values_mut().collect();
+        let mut order = Order { cut, heads: BinaryHeap::new(), bar: None };
+        for (index, source) in sources.iter_mut().enumerate() {
             source.prepare(chunk);
             source.fill();
-            take_stock(source, cut, &mut heads, &mut bar);
+            order.enter(source, index);
         }
         let mut polled = Polled::new(registry, self.position);
         let (mut records, mut bytes) = (0, 0);
-        while let Some(Reverse((next, id))) = heads.pop() {
-            let is_barred = bar.is_some_and(|bar| bar <= next) || cut < next.0;
-            if is_barred || limit.records.max(1) <= records || (0 < records && limit.bytes <= bytes) {
-                heads.push(Reverse((next, id)));
-                break;
-            }
-            let source = self.pending.get_mut(&id).expect("a head has a source");
+        let is_full = |records, bytes| limit.records.max(1) <= records || 0 < records && limit.bytes <= bytes;
+        while !is_full(records, bytes)
+            && let Some((next, index)) = order.next()
+        {
+            let source = &mut sources[index];
             for gap in source.gaps.drain(..) {
                 // Its place in the order is right before what follows it.
                 let behind = Cursor { ingest: next.0, ..gap.cursor };
                 source.from = gap.cursor;
-                polled.push(Item::Gap(gap, registry.behind(behind)));
+                polled.push_gap(gap, registry.behind(behind));
             }
-            if let Some((offset, _)) = source.records.pop_front() {
-                let batch = source.batch.as_ref().expect("records lie in a batch");
-                let record = batch.record_at(offset);
-                source.from = record.cursor();
+            // As long as the next one is of the same stream, the others need not be asked.
+            let (until, before) = (order.until(), records);
+            while let Some(head) = source.records.front()
+                && head.key(next.1) < until
+                && !is_full(records, bytes)
+            {
+                polled.push_record(&mut source.batch, head.offset);
                 records += 1;
-                bytes += (record.end() - offset) as usize;
-                polled.push(Item::Record(Arc::clone(batch), offset));
-                if source.records.is_empty() {
-                    source.fill();
-                }
+                bytes += head.bytes as usize;
+                source.given = Some(head.offset);
+                source.records.pop_front();
             }
-            take_stock(source, cut, &mut heads, &mut bar);
+            if before < records {
+                source.fill();
+            }
+            order.enter(source, index);
         }
-        let next_head = heads.peek().map(|Reverse((key, _))| *key);
-        self.position = self.behind_all_read(cut, next_head, bar, polled.given(), registry);
+        let next_head = order.heads.peek().map(|Reverse((key, _))| *key);
+        self.position = self.behind_all_read(cut, next_head, order.bar, polled.given(), registry);
         let failed = self.settle();
         polled.end(self.position, self.pending.is_empty());
         match failed {
@@ -219,41 +257,73 @@ impl Reading {
     }
 }
 
-/// Enters a source's next head, or what stands in its place.
-fn take_stock(
-    source: &Source,
+/// What comes next of all the sources, each by its index.
+struct Order {
     cut: Timestamp,
-    heads: &mut BinaryHeap<Reverse<(Key, StreamId)>>,
-    bar: &mut Option<Key>,
-) {
-    let id = source.stream.id();
-    let place = match (source.records.front(), source.gaps.first(), &source.rest) {
-        (Some((offset, ingest)), None, _) => Some((*ingest, id, *offset)),
-        (Some((_, ingest)), Some(gap), _) => Some((*ingest, id, gap.start)),
-        (None, Some(gap), Rest::Nothing | Rest::Deleted) => Some((cut, id, gap.start)),
-        (None, None, Rest::Nothing | Rest::Deleted) => None,
-        (None, _, Rest::Unasked | Rest::Bar | Rest::Failed(_)) => {
-            // Gaps that wait for what follows them are not given yet.
-            let at = if source.gaps.is_empty() { source.reader.cursor() } else { source.from };
-            let at = key(&at);
-            *bar = Some(bar.map_or(at, |bar| bar.min(at)));
-            None
+    heads: BinaryHeap<Reverse<(Key, usize)>>,
+    /// Nothing is given from here on.
+    bar: Option<Key>,
+}
+
+impl Order {
+    /// Takes the first head out, if it may be given.
+    fn next(&mut self) -> Option<(Key, usize)> {
+        let Reverse((key, index)) = *self.heads.peek()?;
+        if self.bar.is_some_and(|bar| bar <= key) || self.cut < key.0 {
+            return None;
         }
-    };
-    heads.extend(place.map(|key| Reverse((key, id))));
+        self.heads.pop();
+        Some((key, index))
+    }
+
+    /// Up to where nothing else comes before what is given.
+    fn until(&self) -> Key {
+        // Behind everything of the cut.
+        let end =
+            (Timestamp::from_nanos(self.cut.as_nanos().saturating_add(1)), StreamId::from(Uuid::nil()), 0);
+        let head = self.heads.peek().map_or(end, |Reverse((key, _))| *key);
+        head.min(self.bar.unwrap_or(end)).min(end)
+    }
+
+    /// Enters a source's next head, or what stands in its place.
+    fn enter(&mut self, source: &Source, index: usize) {
+        let id = source.stream.id();
+        let head = match (source.records.front(), source.gaps.first(), &source.rest) {
+            (Some(head), None, _) => Some(head.key(id)),
+            (Some(head), Some(gap), _) => Some((head.ingest, id, gap.start)),
+            (None, Some(gap), Rest::Nothing | Rest::Deleted) => Some((self.cut, id, gap.start)),
+            (None, None, Rest::Nothing | Rest::Deleted) => None,
+            (None, gap, Rest::Unasked | Rest::Bar | Rest::Failed(_)) => {
+                // Gaps that wait for what follows them are not given yet.
+                let at = key(&if gap.is_none() { source.reader.cursor() } else { source.from });
+                self.bar = Some(self.bar.map_or(at, |bar| bar.min(at)));
+                None
+            }
+        };
+        self.heads.extend(head.map(|key| Reverse((key, index))));
+    }
 }
 
 impl Source {
     /// Drops what was read ahead and has gone since.
     fn prepare(&mut self, chunk: usize) {
         self.chunk = self.chunk.max(chunk);
+        self.batch.begin();
         let is_gone = self.stream.core.check().is_err()
-            || self.records.front().is_some_and(|(_, ingest)| *ingest < self.stream.core.cutoff());
+            || self.records.front().is_some_and(|head| head.ingest < self.stream.core.cutoff());
         if is_gone {
+            let from = self.place();
             self.records.clear();
             self.gaps.clear();
-            self.reader.go_to(self.from);
+            self.given = None;
+            self.from = from;
+            self.reader.go_to(from);
         }
+    }
+
+    /// Immediately behind what was given or passed.
+    fn place(&self) -> Cursor {
+        self.given.map_or(self.from, |offset| self.batch.cursor_behind(offset))
     }
 
     /// Reads ahead where nothing was.
@@ -263,6 +333,7 @@ impl Source {
         }
         if self.gaps.is_empty() {
             self.from = self.reader.cursor();
+            self.given = None;
         }
         // Before reading: of a stream that is settled now, its end is the end of all that came in up to the cut, and of what comes
         // later `changes` will tell.
@@ -278,8 +349,12 @@ impl Source {
         self.rest = loop {
             match self.reader.next_within(Limit { records: self.chunk, ..Limit::default() }) {
                 Ok(Step::Records(batch)) => {
-                    self.records.extend(batch.iter().map(|record| (record.offset(), record.ingest_time())));
-                    self.batch = Some(Arc::new(batch));
+                    self.records.extend(batch.iter().map(|record| Head {
+                        offset: record.offset(),
+                        ingest: record.ingest_time(),
+                        bytes: (record.end() - record.offset()) as u32,
+                    }));
+                    self.batch = Held::new(batch);
                     self.chunk = (self.chunk * 4).min(CHUNK.1);
                     return;
                 }

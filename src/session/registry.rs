@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use uuid::Uuid;
@@ -18,6 +19,9 @@ use crate::session::{SessionInfo, SessionState, lifecycle};
 use crate::stream::env::Env;
 use crate::stream::{Core, roll_random};
 use crate::{Error, ErrorKind, Quotas, Result, SessionCursor, Timestamp};
+
+/// After how long without a read a session gives up most of what it remembers.
+const RESTS: Duration = Duration::from_secs(10);
 
 /// The sessions of a store.
 #[derive(Debug)]
@@ -143,9 +147,7 @@ impl Registry {
                 let text = format!("resume a session behind {}: it is {now} only", cursor.ingest);
                 return Err(Error::new(ErrorKind::SessionAhead { tail: self.behind_all(now) }, text));
             }
-            Standing::KeptBefore(start) => {
-                self.behind_all(start.saturating_sub(std::time::Duration::from_nanos(1)))
-            }
+            Standing::KeptBefore(start) => self.behind_all(start.saturating_sub(Duration::from_nanos(1))),
             Standing::Unknown => self.behind_all(Timestamp::MIN),
         };
         let text = format!(
@@ -307,6 +309,11 @@ impl Registry {
         let mut table = self.table.lock();
         table.settle_all(now, &self.quotas)?;
         let Table { log, sessions, .. } = &mut *table;
+        for held in sessions.values().filter(|held| held.last_read.saturating_add(RESTS) <= now) {
+            if let Some(reading) = held.live.reading().as_mut().and_then(|reading| reading.as_mut()) {
+                reading.rest();
+            }
+        }
         let epochs = self.epochs.changes();
         log.compact(epochs.chain(sessions.values().map(|held| Change::Put(held.entry.clone()))))?;
         drop(table);
