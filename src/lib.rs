@@ -31,6 +31,7 @@
 
 #![deny(missing_docs)]
 
+pub mod api;
 mod catalog;
 mod error;
 mod filter;
@@ -70,8 +71,8 @@ pub use store::{
     StoreStats, StreamInfo, StreamSpec, StreamUpdate, Tenant, TickReport, inspect, repair,
 };
 pub use stream::{
-    Appended, Batch, Damage, Durability, Gap, GapReason, Limit, Reader, RecordRef, Records, Recovery, Start,
-    Step, Steps, Stream, StreamStats, Tail, VerifyReport,
+    Appended, Batch, Damage, Durability, Gap, GapReason, Limit, Page, Query, Reader, RecordRef, Records,
+    Recovery, Start, Step, Steps, Stream, StreamStats, Tail, VerifyReport,
 };
 pub use time::Timestamp;
 pub use vfs::{Clock, Vfs};

@@ -282,13 +282,11 @@ impl Catalog {
     }
 
     /// Every tenant, by id.
-    #[expect(dead_code, reason = "for the API of tenants and groups, to come")]
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &TenantEntry> {
         self.state.tenants.values().map(|tenant| &tenant.entry)
     }
 
     /// The tenant's groups, by name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the API of tenants and groups, to come"))]
     pub(crate) fn groups(&self, tenant: &TenantId) -> Result<impl ExactSizeIterator<Item = &GroupEntry>> {
         let tenant = self.tenant(tenant)?;
         Ok(tenant.groups.values().map(|id| &self.state.groups[id].entry))
@@ -318,7 +316,6 @@ impl Catalog {
         id.map(|id| &self.state.streams[id]).ok_or_else(|| not_found("stream", name))
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the API of tenants and groups, to come"))]
     pub(crate) fn stream_in(&self, tenant: &TenantId, group: GroupId, id: StreamId) -> Result<&StreamEntry> {
         let group = self.group_of(tenant, group)?.entry.id;
         let stream = self.state.streams.get(&id).filter(|stream| stream.group == group);
@@ -376,7 +373,6 @@ impl Catalog {
 
     /// # Errors
     /// `NotFound` for the tenant, `AlreadyExists` for the name, `QuotaExceeded`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the API of tenants and groups, to come"))]
     pub(crate) fn create_group(
         &mut self,
         tenant: &TenantId,
@@ -398,7 +394,6 @@ impl Catalog {
     }
 
     /// Alters a group. What has expired by `now` in the streams that follow its TTL stays expired.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the API of tenants and groups, to come"))]
     pub(crate) fn update_group(
         &mut self,
         tenant: &TenantId,
@@ -422,14 +417,45 @@ impl Catalog {
     /// Removes a group and its streams, whose ids it returns.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` for the default group, which stays.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the API of tenants and groups, to come"))]
+    /// As [`deletable_group`](Catalog::deletable_group).
     pub(crate) fn delete_group(&mut self, tenant: &TenantId, id: GroupId) -> Result<Vec<StreamId>> {
+        let streams = self.deletable_group(tenant, id)?;
+        self.change(Change::DeleteGroup(id))?;
+        Ok(streams)
+    }
+
+    /// The streams that go with a group.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for the default group, which stays.
+    pub(crate) fn deletable_group(&self, tenant: &TenantId, id: GroupId) -> Result<Vec<StreamId>> {
         let streams = self.group_of(tenant, id)?.streams.values().copied().collect();
         if self.default_group().is_ok_and(|default| default == id) {
             return Err(Error::invalid("log_group_id", "the default group cannot be deleted"));
         }
-        self.change(Change::DeleteGroup(id))?;
+        Ok(streams)
+    }
+
+    /// Removes a tenant, its groups and their streams, whose ids it returns.
+    ///
+    /// # Errors
+    /// As [`deletable_tenant`](Catalog::deletable_tenant).
+    pub(crate) fn delete_tenant(&mut self, id: &TenantId) -> Result<Vec<StreamId>> {
+        let streams = self.deletable_tenant(id)?;
+        self.change(Change::DeleteTenant(id.clone()))?;
+        Ok(streams)
+    }
+
+    /// The streams that go with a tenant.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for the default tenant, which stays.
+    pub(crate) fn deletable_tenant(&self, id: &TenantId) -> Result<Vec<StreamId>> {
+        let groups = self.tenant(id)?.groups.values();
+        let streams = groups.flat_map(|id| self.state.groups[id].streams.values()).copied().collect();
+        if *id == Catalog::default_tenant() {
+            return Err(Error::invalid("project_id", "the default tenant cannot be deleted"));
+        }
         Ok(streams)
     }
 

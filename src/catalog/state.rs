@@ -62,6 +62,8 @@ pub(crate) enum Change {
     DeleteGroup(GroupId),
     /// Removes a stream.
     DeleteStream(StreamId),
+    /// Removes a tenant with all its groups and their streams.
+    DeleteTenant(TenantId),
 }
 
 #[derive(Debug)]
@@ -108,6 +110,15 @@ impl State {
                 let stream = self.streams.remove(&id).ok_or("it removes a stream that does not exist")?;
                 let group = self.groups.get_mut(&stream.group).expect("a stream's group exists");
                 group.streams.remove(&stream.name);
+            }
+            Change::DeleteTenant(id) => {
+                let tenant = self.tenants.remove(&id).ok_or("it removes a tenant that does not exist")?;
+                for id in tenant.groups.values() {
+                    let group = self.groups.remove(id).expect("a tenant's groups exist");
+                    for id in group.streams.values() {
+                        self.streams.remove(id);
+                    }
+                }
             }
         }
         Ok(())

@@ -77,11 +77,13 @@ pub(super) fn remove_deleted(vfs: &dyn Vfs, dir: &Path, catalog: &Catalog) -> Re
     let streams = dir.join(names::STREAMS);
     let entries = vfs.list(&streams).map_err(|err| Error::io("list directory", &streams, err))?;
     for entry in entries {
+        let stream = streams.join(&entry.name);
         if entry.name.parse::<StreamId>().is_ok_and(|id| catalog.stream(id).is_ok()) {
-            // Marked perhaps, and then the catalogue's change was lost: the caller was never told that it is gone.
+            // Marked perhaps, and then the catalogue's change was lost: the caller was never told that it is gone. With the
+            // mark `repair` would not bring it back. Where it cannot be removed now, the next open tries again.
+            let _ = vfs.remove_file(&stream.join(names::DELETED));
             continue;
         }
-        let stream = streams.join(&entry.name);
         let files = vfs.list(&stream).unwrap_or_default();
         if files.iter().any(|file| file.name == names::DELETED) {
             remove_tree(vfs, &stream)?;

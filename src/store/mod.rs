@@ -1,6 +1,7 @@
 //! A store: one directory of streams, opened for writing by one process at a time.
 
 mod background;
+mod delete;
 mod dir;
 mod inspect;
 mod loaded;
@@ -176,6 +177,43 @@ impl Store {
         Tenant { store: self.clone(), id: id.clone() }
     }
 
+    /// Every tenant there is, by id. Each store has one called `default`, whose group `default` holds the streams that the
+    /// store's own methods name.
+    ///
+    /// # Errors
+    /// `Closed`, `Io`.
+    pub fn tenants(&self) -> Result<Vec<TenantId>> {
+        self.shared.env.check_open()?;
+        let mut catalog = self.shared.catalog.lock();
+        catalog.refresh()?;
+        Ok(catalog.tenants().map(|tenant| tenant.id.clone()).collect())
+    }
+
+    /// Deletes a tenant with all its groups, streams and records, and ends its tail sessions. Durable before it returns; readers
+    /// and writers get `StreamDeleted`. A crash or an error on the way deletes all groups and streams or none; its sessions may be
+    /// closed then all the same.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for the tenant `default`, which every store has; `ReadOnly`, `Closed`, `Io`, `Poisoned`. `Io` may also
+    /// say that files could not be removed of streams that are deleted; the next open removes them.
+    ///
+    /// ```
+    /// # fn main() -> tailwater::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use tailwater::{GroupName, GroupSpec, Store, TenantId};
+    /// # let store = Store::open(dir.path())?;
+    /// let id = TenantId::new("ours")?;
+    /// store.tenant(&id).create_group(GroupSpec::new(GroupName::new("shop")?))?;
+    /// assert_eq!(store.tenants()?.len(), 2);
+    /// store.delete_tenant(&id)?;
+    /// assert_eq!(store.tenants()?, [TenantId::new("default")?]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delete_tenant(&self, id: &TenantId) -> Result<()> {
+        self.writable("delete a tenant")?.delete_tenant(id)
+    }
+
     /// The store's directory.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
@@ -186,7 +224,8 @@ impl Store {
         self.shared.env.read_only
     }
 
-    /// Creates a stream; durable before it returns. Its files are made at its first append.
+    /// Creates a stream in the default group of the default tenant; durable before it returns. Its files are made at its
+    /// first append. A host without tenants needs no other group; there is no limit to its streams.
     ///
     /// # Errors
     /// `AlreadyExists`, `ReadOnly`, `Closed`, `NoSpace`, `Io`; `Poisoned` after a failed sync of the catalogue.
@@ -200,7 +239,8 @@ impl Store {
         self.stream_by_id(id)
     }
 
-    /// The stream called `name`. Opened now if nobody has: recovery, where the stream needs it, happens here.
+    /// The stream of the default group called `name`. Opened now if nobody has: recovery, where the stream needs it, happens
+    /// here.
     ///
     /// # Errors
     /// `NotFound`, `Closed`, `Unsupported`, `Io`.
@@ -210,7 +250,7 @@ impl Store {
         self.stream_by_id(id)
     }
 
-    /// The stream with this id.
+    /// The stream with this id, whichever tenant's it is.
     ///
     /// # Errors
     /// As [`stream`](Store::stream).
@@ -219,7 +259,7 @@ impl Store {
         Ok(self.shared.stream(self.shared.core(id)?))
     }
 
-    /// Every stream, by name.
+    /// The streams of the default group, by name.
     ///
     /// # Errors
     /// `Closed`, `Io`.
@@ -231,7 +271,7 @@ impl Store {
         Ok(catalog.streams(&tenant, group)?.map(|entry| info(&catalog, entry)).collect())
     }
 
-    /// What the stream called `name` is.
+    /// What the stream of the default group called `name` is.
     ///
     /// # Errors
     /// `NotFound`, `Closed`, `Io`.
@@ -241,7 +281,7 @@ impl Store {
         Ok(info(&self.shared.catalog.lock(), &entry))
     }
 
-    /// Alters a stream; durable before it returns, and in force at once.
+    /// Alters a stream of the default group; durable before it returns, and in force at once.
     ///
     /// # Errors
     /// `NotFound`, `ReadOnly`, `Closed`, `NoSpace`, `Io`, `Poisoned`.
@@ -257,14 +297,14 @@ impl Store {
         Ok(info)
     }
 
-    /// Deletes a stream with all its records. Durable before it returns; readers and writers get `StreamDeleted`.
+    /// Deletes a stream of the default group with all its records. Durable before it returns; readers and writers get `StreamDeleted`.
     ///
     /// # Errors
     /// `NotFound`, `ReadOnly`, `Closed`, `Io`, `Poisoned`.
     pub fn delete_stream(&self, name: &str) -> Result<()> {
         let shared = self.writable("delete a stream")?;
         let id = shared.look_up(name)?.id;
-        shared.delete(id)
+        shared.delete_stream(id)
     }
 
     /// Reads everything again and compares it with its checksums. Appends may go on meanwhile.
@@ -273,7 +313,7 @@ impl Store {
     /// `Closed`, `Io`, `Unsupported`. Damage is not an error but in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
-        for info in self.streams()? {
+        for info in self.all_streams()? {
             match self.stream_by_id(info.id).and_then(|stream| stream.verify()) {
                 Ok(this) => report.add(this),
                 Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
@@ -293,7 +333,7 @@ impl Store {
     /// `Closed`, `Io`.
     pub fn stats(&self) -> Result<StoreStats> {
         let mut stats = StoreStats::default();
-        for info in self.streams()? {
+        for info in self.all_streams()? {
             match self.stream_by_id(info.id).and_then(|stream| stream.stats()) {
                 Ok(this) => stats.add(info, this),
                 Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
@@ -345,6 +385,20 @@ impl Store {
         self.shared.close()
     }
 
+    /// Every tenant's streams, by tenant, group and name.
+    pub(crate) fn all_streams(&self) -> Result<Vec<StreamInfo>> {
+        self.shared.env.check_open()?;
+        let mut catalog = self.shared.catalog.lock();
+        catalog.refresh()?;
+        let mut streams = Vec::with_capacity(catalog.all_streams().len());
+        for tenant in catalog.tenants() {
+            for group in catalog.groups(&tenant.id)? {
+                streams.extend(catalog.streams(&tenant.id, group.id)?.map(|entry| info(&catalog, entry)));
+            }
+        }
+        Ok(streams)
+    }
+
     fn writable(&self, doing: &str) -> Result<&Arc<Shared>> {
         self.shared.env.check_open()?;
         if self.is_read_only() {
@@ -394,6 +448,17 @@ impl Shared {
         Arc::clone(self.changes.lock().entry(tenant.clone()).or_default())
     }
 
+    /// Has a stream that is in memory keep what the catalogue says of it now.
+    fn apply_policy(&self, id: StreamId) {
+        // Before the catalogue's lock, which whoever is opening the stream waits for.
+        let Some(core) = self.loaded.get(id) else { return };
+        let catalog = self.catalog.lock();
+        // It may have been deleted meanwhile.
+        if let Ok(entry) = catalog.stream(id) {
+            core.set_policy(policy(&self.env, &catalog, entry));
+        }
+    }
+
     /// Brings a stream along with what the catalogue says of it now.
     fn bring_along(&self, id: StreamId) -> Result<()> {
         self.quiet.lock().remove(&id);
@@ -426,36 +491,6 @@ impl Shared {
 
     pub(crate) fn stream_dir(&self, id: StreamId) -> PathBuf {
         self.dir.join(names::STREAMS).join(id.to_string())
-    }
-
-    /// Forgets a stream, then removes its files. The mark in its directory lets the next open finish what a crash
-    /// interrupts, and nothing but what was deleted.
-    fn delete(&self, id: StreamId) -> Result<()> {
-        let vfs = &*self.env.vfs;
-        let dir = self.stream_dir(id);
-        let mark = dir.join(names::DELETED);
-        let has_dir = match vfs.list(&dir) {
-            Ok(_) => true,
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => false,
-            Err(err) => return Err(Error::io("list directory of stream", &dir, err)),
-        };
-        if has_dir {
-            vfs.replace(&mark, &[]).map_err(|err| Error::io("mark stream deleted", &mark, err))?;
-        }
-        let changes = {
-            let mut catalog = self.catalog.lock();
-            let changes = catalog.tenant_of(id).map(|tenant| self.changes(tenant));
-            catalog.delete_stream(id)?;
-            changes
-        };
-        if let Some(changes) = changes {
-            changes.forget(id);
-            changes.signal.raise();
-        }
-        if let Some(core) = self.loaded.remove(id) {
-            core.mark_deleted();
-        }
-        dir::remove_tree(vfs, &dir)
     }
 
     /// Directories of streams that the catalogue does not know.
@@ -546,7 +581,7 @@ pub struct StoreStats {
     pub segments: usize,
     /// Bytes published and not durable yet.
     pub durable_lag: u64,
-    /// Each stream's figures, by name.
+    /// Each stream's figures, by tenant, group and name.
     pub streams: Vec<(StreamInfo, StreamStats)>,
 }
 

@@ -67,7 +67,7 @@ fn repair_with(options: Options, dir: &Path) -> Result<RepairReport> {
     repair_catalog(&options, dir, &mut report)?;
     drop(held);
     let store = options.background(false).create(false).open(dir)?;
-    for info in store.streams()? {
+    for info in store.all_streams()? {
         let core = store.stream_by_id(info.id)?.core;
         repair_stream(&core, &mut report)?;
     }

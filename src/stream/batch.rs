@@ -94,8 +94,8 @@ impl fmt::Debug for Batch {
 /// The records of a [`Batch`].
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
-    batch: &'a Batch,
-    at: usize,
+    pub(super) batch: &'a Batch,
+    pub(super) at: usize,
 }
 
 impl<'a> Iterator for Records<'a> {

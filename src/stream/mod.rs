@@ -1,7 +1,8 @@
 //! A stream: what is in memory of it, and the handle the host holds.
 //!
 //! Which file decides what: `append` claims and publishes, `roll` changes the active segment, `sync` makes
-//! durable and seals, `retain` removes, `open` recovers, `seek` finds positions, `reader` and `tail` read.
+//! durable and seals, `retain` removes, `open` recovers, `seek` finds positions, `reader`, `tail` and
+//! `query` read.
 
 mod append;
 mod batch;
@@ -10,6 +11,7 @@ mod checkpoint;
 pub(crate) mod env;
 mod follow;
 pub(crate) mod open;
+mod query;
 mod reader;
 mod ready;
 pub(crate) mod retain;
@@ -46,6 +48,7 @@ pub(crate) use tail::Waiting;
 pub use append::Appended;
 pub use batch::{Batch, Limit, RecordRef, Records};
 pub use open::Recovery;
+pub use query::{Page, Query};
 pub use reader::{Gap, GapReason, Reader, Step};
 pub use seek::Start;
 pub use stats::StreamStats;

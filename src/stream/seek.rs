@@ -49,7 +49,7 @@ impl Core {
         self.cursor_before(offset)
     }
 
-    fn cursor_before(&self, offset: u64) -> Result<Cursor> {
+    pub(super) fn cursor_before(&self, offset: u64) -> Result<Cursor> {
         let (epoch, ingest) = match self.before(offset)? {
             Some(before) => before,
             None => {
