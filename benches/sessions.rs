@@ -5,6 +5,7 @@
 //! the same beside one session that covers the stream and is read all the while. Last it reads all of two hundred streams through
 //! one session, beside reading each of them by itself.
 
+#[allow(dead_code, reason = "the fixtures of the other benchmarks")]
 mod support;
 
 use std::env;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use support::fixture::{self, Bodies};
 use tailwater::{
-    Limit, Options, Quotas, Record, Scope, Session, SessionSpec, SessionStart, Start, Step, Store, Stream,
+    Limit, Options, Quotas, Scope, Session, SessionSpec, SessionStart, Start, Step, Store, Stream,
     StreamName, StreamSpec, TenantId, UserId,
 };
 

@@ -39,6 +39,8 @@ mod format;
 #[cfg(any(test, feature = "sim"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "http")]
+pub mod http;
 mod names;
 mod quotas;
 mod record;

@@ -35,6 +35,7 @@
 
 mod fields;
 mod logs;
+mod tail;
 
 use std::fmt;
 
@@ -44,6 +45,7 @@ use crate::{Error, ErrorKind};
 
 pub use fields::{Body, Request, body};
 pub use logs::*;
+pub use tail::*;
 
 /// One of the two public APIs: they say the same things with other codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -205,6 +207,11 @@ impl ApiError {
             Api::Logs => ApiError::with(403, "LTS.0001", "project_id: the token does not own this project"),
             Api::Tail => ApiError::with(403, "TAIL.0001", "tenantId: the token does not own this tenant"),
         }
+    }
+
+    /// The engine's own error, where one stands behind it.
+    pub fn into_source(self) -> Option<Error> {
+        self.source
     }
 
     /// The HTTP status.

@@ -284,6 +284,19 @@ impl SessionTail {
     }
 }
 
+impl SessionTail {
+    /// Reads what is there, without waiting. It may give nothing and move the cursor on all the same, as [`Session::poll`] does.
+    ///
+    /// # Errors
+    /// As [`Session::poll`].
+    pub fn try_next(&mut self) -> Result<Polled> {
+        let Some(mut reading) = self.read.live.reading() else {
+            return Err(self.read.session.busy("another read of it is under way"));
+        };
+        self.read.once(&mut reading, self.limit)
+    }
+}
+
 impl Drop for SessionTail {
     fn drop(&mut self) {
         self.read.changes.signal.forget(&self.waiter);

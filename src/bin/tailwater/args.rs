@@ -1,9 +1,13 @@
 //! What can be typed: every command, its arguments and their help.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tailwater::{Cursor, Durability, Level, StreamName, Timestamp, TtlDays};
+use tailwater::api::LastCursor;
+use tailwater::{
+    Cursor, Durability, Level, SessionCursor, SessionId, StreamName, TenantId, Timestamp, TtlDays, UserId,
+};
 
 use crate::when;
 
@@ -51,6 +55,11 @@ pub enum Command {
     Read(ReadArguments),
     /// Print the last records of a stream, and with -f those that come
     Tail(TailArguments),
+    /// Create, list, show, read, commit and close tail sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// Serve the log-stream API and tail sessions over HTTP, until Ctrl-C
+    Serve(ServeArguments),
     /// Check every byte of the store, or of one stream, while others may be using it
     Verify {
         /// Only this stream
@@ -134,6 +143,96 @@ pub enum StreamCommand {
         /// The stream's name
         name: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// Create a tail session, and the store if need be; prints the session's id
+    Create(CreateSessionArguments),
+    /// List a tenant's sessions, oldest first
+    List {
+        /// Whose
+        #[arg(long, value_name = "ID", default_value = "default")]
+        tenant: TenantId,
+    },
+    /// Show one session
+    Show(OneSession),
+    /// Print what comes behind the committed position; nothing is committed unless asked for
+    Poll {
+        #[command(flatten)]
+        session: OneSession,
+        /// Print at most this many records
+        #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 100)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        lines: u32,
+        /// Milliseconds to wait for something to come
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        wait_ms: u64,
+        /// Commit the position behind what was printed
+        #[arg(long)]
+        commit: bool,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Make a position the committed one: where reading begins from then on
+    Commit {
+        #[command(flatten)]
+        session: OneSession,
+        /// A cursor that this session gave
+        cursor: SessionCursor,
+    },
+    /// Close a session; it is forgotten after ten minutes
+    Close(OneSession),
+}
+
+/// Which session.
+#[derive(Debug, Args)]
+pub struct OneSession {
+    /// The session's id
+    pub id: SessionId,
+    /// Whose it is
+    #[arg(long, value_name = "ID", default_value = "default")]
+    pub tenant: TenantId,
+}
+
+/// What `session create` takes.
+#[derive(Debug, Args)]
+pub struct CreateSessionArguments {
+    /// Whose session it is
+    #[arg(long, value_name = "ID", default_value = "default")]
+    pub tenant: TenantId,
+    /// Who creates it
+    #[arg(long, value_name = "ID")]
+    pub user: UserId,
+    /// Only records of this service, and those without one in streams whose tag `service` names it
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Only records that this expression lets pass, as `level>=warn`
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<tailwater::Filter>,
+    /// Begin behind the record this cursor stands behind, of a session or of a stream; without it, now
+    #[arg(long, value_name = "C")]
+    pub after_cursor: Option<LastCursor>,
+    /// Only streams of this group
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Only this stream of the group, or of the group `default`; may be repeated
+    #[arg(long = "stream", value_name = "NAME")]
+    pub streams: Vec<String>,
+}
+
+/// What `serve` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Prints the address it listens on. Ctrl-C and SIGTERM end it once what was begun is finished; once more of the same ends \
+it at once.")]
+pub struct ServeArguments {
+    /// Where to listen; port 0: any that is free
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Who may do what: `token tenant[,tenant..]` a line. Without it everybody may do anything, and only this machine can connect
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
 }
 
 /// What `append` takes.

@@ -11,6 +11,8 @@ mod maintenance;
 mod output;
 mod print;
 mod read;
+mod serve;
+mod sessions;
 mod streams;
 mod when;
 
@@ -51,6 +53,8 @@ fn run(arguments: &Arguments, out: &mut Out) -> Result<ExitCode> {
         Command::Append(command) => return append::run(global, command, out),
         Command::Read(command) => return read::read(global, command, out),
         Command::Tail(command) => return read::tail(global, command, out),
+        Command::Session(command) => sessions::run(global, command, out)?,
+        Command::Serve(command) => serve::run(global, command, out)?,
         Command::Verify { stream } => return maintenance::verify(global, stream.as_deref(), out),
         Command::Repair => maintenance::repair(global, out)?,
         Command::Snapshot { dir } => maintenance::snapshot(global, dir)?,

@@ -1,10 +1,12 @@
 //! Records and gaps as they are printed: for people, as JSON, or raw.
 
+use std::fmt;
+
 use anstyle::AnsiColor;
 use data_encoding::BASE64;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
-use tailwater::{Cursor, Gap, RecordRef, Timestamp};
+use tailwater::{Gap, RecordRef, Timestamp};
 
 use crate::args::Output;
 use crate::failure::Result;
@@ -47,7 +49,7 @@ pub fn gap(out: &mut Out, format: Output, gap: &Gap) -> Result<()> {
 }
 
 /// Prints the position reached, for `--show-cursor`.
-pub fn cursor(out: &mut Out, format: Output, cursor: Cursor) -> Result<()> {
+pub fn cursor(out: &mut Out, format: Output, cursor: impl fmt::Display + Serialize) -> Result<()> {
     match format {
         Output::Text => out.line(format_args!("-- cursor: {cursor}")),
         Output::Json => out.json(&json!({ "cursor": cursor })),
