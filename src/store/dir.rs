@@ -84,8 +84,9 @@ pub(super) fn remove_deleted(vfs: &dyn Vfs, dir: &Path, catalog: &Catalog) -> Re
             let _ = vfs.remove_file(&stream.join(names::DELETED));
             continue;
         }
-        let files = vfs.list(&stream).unwrap_or_default();
-        if files.iter().any(|file| file.name == names::DELETED) {
+        let Ok(files) = vfs.list(&stream) else { continue };
+        // Without anything in it, its mark went last.
+        if files.is_empty() || files.iter().any(|file| file.name == names::DELETED) {
             remove_tree(vfs, &stream)?;
         }
     }

@@ -500,12 +500,12 @@ impl Shared {
         let catalog = self.catalog.lock();
         let known = |name: &str| name.parse::<StreamId>().is_ok_and(|id| catalog.stream(id).is_ok());
         let orphans = entries.into_iter().filter(|entry| !known(&entry.name));
-        // A stream may have been deleted a moment ago, its files not yet.
+        // A stream may have been deleted a moment ago, its files or its directory not yet.
         let orphans = orphans.filter(|entry| {
             self.env
                 .vfs
                 .list(&dir.join(&entry.name))
-                .is_ok_and(|files| files.iter().all(|file| file.name != names::DELETED))
+                .is_ok_and(|files| !files.is_empty() && files.iter().all(|file| file.name != names::DELETED))
         });
         let damage = orphans.map(|entry| crate::stream::Damage {
             stream: entry.name.parse().ok(),
