@@ -485,7 +485,7 @@ fn repair_makes_the_store_sound_keeps_the_gaps_and_sets_the_damaged_file_aside()
     assert_eq!(gaps, [(all[3].offset, all[4].end), (all[40].offset, all[40].end)]);
 
     let report = repair(dir.path()).unwrap();
-    let damaged = [&all[3], &all[4], &all[40]].iter().map(|seen| seen.end - seen.offset).sum();
+    let damaged: u64 = [&all[3], &all[4], &all[40]].iter().map(|seen| seen.end - seen.offset).sum();
     assert_eq!(report.lost_bytes, damaged);
     assert_eq!(report.rewritten_segments, [file]);
     assert_eq!(report.set_aside.len(), 1);

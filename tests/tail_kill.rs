@@ -114,11 +114,10 @@ fn what_a_session_reads_across_kills_and_reconnects_is_the_log() {
             streams.push((group.clone(), made["log_stream_id"].as_str().unwrap().to_owned()));
         }
     }
-    let session = |cursor: Option<&str>| {
-        json!({ "tenantId": TENANT, "userUuid": "user-001-abc", "filter": "", "service": "*", "lastCursor": cursor })
-    };
+    let session = |cursor: Option<&str>| json!({ "tenantId": TENANT, "userUuid": "user-001-abc", "filter": "", "service": "*", "lastCursor": cursor });
     let made = post("/api/v1/logs/tail/sessions", session(None));
-    let (first, start) = (made["id"].as_str().unwrap().to_owned(), made["lastCursor"].as_str().unwrap().to_owned());
+    let (first, start) =
+        (made["id"].as_str().unwrap().to_owned(), made["lastCursor"].as_str().unwrap().to_owned());
 
     let written = Mutex::new(Written::default());
     let (stop, restarting) = (AtomicBool::new(false), RwLock::new(()));
@@ -145,7 +144,8 @@ fn what_a_session_reads_across_kills_and_reconnects_is_the_log() {
                     // Never while the next server is not there yet, so that what is uncertain is what a kill made so.
                     let _running = restarting.read().unwrap();
                     let (group, stream) = &streams[(number * 31 + writer * 7) % STREAMS];
-                    let texts: Vec<String> = (0..1 + number % 3).map(|part| format!("{writer} {number} {part}")).collect();
+                    let texts: Vec<String> =
+                        (0..1 + number % 3).map(|part| format!("{writer} {number} {part}")).collect();
                     let path = format!("/v2/{TENANT}/lts/groups/{group}/streams/{stream}/tenant/contents");
                     let body = json!({ "log_time_ns": 1, "contents": texts, "labels": {} });
                     match ask(&address(), "POST", &path, Some(&body)) {
@@ -211,7 +211,10 @@ impl Follow {
     /// One read, and perhaps a commit; whether nothing more was there.
     fn poll(&mut self, address: &str) -> bool {
         let limit = 1 + self.chance.below(300);
-        let path = format!("/api/v1/logs/tail/sessions/{}/records?tenantId={TENANT}&limit={limit}&waitMs=20", self.id);
+        let path = format!(
+            "/api/v1/logs/tail/sessions/{}/records?tenantId={TENANT}&limit={limit}&waitMs=20",
+            self.id
+        );
         let (status, answer) = ask(address, "GET", &path, None).expect("the server answers");
         assert_eq!(status, 200, "{answer}");
         assert_eq!(answer["gaps"], json!([]));
@@ -232,8 +235,8 @@ impl Follow {
         self.at.insert(self.last.clone(), self.next);
         if self.chance.below(3) == 0 && self.committed <= self.last {
             let path = format!("/api/v1/logs/tail/sessions/{}/commit?tenantId={TENANT}", self.id);
-            let (status, answer) =
-                ask(address, "POST", &path, Some(&json!({ "lastCursor": self.last }))).expect("the server answers");
+            let (status, answer) = ask(address, "POST", &path, Some(&json!({ "lastCursor": self.last })))
+                .expect("the server answers");
             assert_eq!(status, 200, "{answer}");
             self.committed = self.last.clone();
         }
