@@ -371,6 +371,39 @@ pub(crate) fn body(word: Word, payload: &[u8]) -> &[u8] {
     if word.has_meta() { &payload[LE::read_u32(payload) as usize..] } else { payload }
 }
 
+/// The event time in a record's payload that `parse` accepted.
+#[inline]
+pub(crate) fn event_time(word: Word, payload: &[u8]) -> Option<Timestamp> {
+    let flagged = word.has_meta() && payload[4] == 1;
+    flagged.then(|| Timestamp::from_nanos(LE::read_i64(&payload[META_HEADER..])))
+}
+
+/// The service in a record's payload that `parse` accepted, as bytes.
+#[inline]
+pub(crate) fn service(word: Word, payload: &[u8]) -> Option<&[u8]> {
+    if !word.has_meta() || payload[5] == 0 {
+        return None;
+    }
+    let start = META_HEADER + if payload[4] == 1 { 8 } else { 0 };
+    Some(&payload[start..][..usize::from(payload[5])])
+}
+
+/// Keys and values of the attributes in a record's payload that `parse` accepted, as bytes.
+#[inline]
+pub(crate) fn attributes(word: Word, payload: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest: &[u8] = &[];
+    if word.has_meta() {
+        let start = META_HEADER + if payload[4] == 1 { 8 } else { 0 } + usize::from(payload[5]);
+        rest = &payload[start..LE::read_u32(payload) as usize];
+    }
+    std::iter::from_fn(move || {
+        let sizes = rest.split_off(..3)?;
+        let key = rest.split_off(..usize::from(sizes[0])).expect("parse checked the lengths");
+        let value = rest.split_off(..usize::from(LE::read_u16(&sizes[1..])));
+        Some((key, value.expect("parse checked the lengths")))
+    })
+}
+
 /// A record's metadata, in front of its body.
 ///
 /// | at | bytes | field   | what it is                                                            |

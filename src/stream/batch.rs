@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::filter::Filter;
 use crate::format::Epoch;
 use crate::format::frame::{self, Attributes, Header, Kind, Meta};
 use crate::record::Level;
@@ -172,6 +173,26 @@ impl<'a> RecordRef<'a> {
 
     fn meta(&self) -> Option<Meta<'a>> {
         frame::meta(self.header.word, self.payload)
+    }
+
+    /// Whether it passes `filter`.
+    ///
+    /// ```
+    /// # fn main() -> tailwater::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use tailwater::{Filter, Level, Record, Start, Step, Store, StreamName, StreamSpec};
+    /// # let store = Store::open(dir.path())?;
+    /// # let stream = store.create_stream(StreamSpec::new(StreamName::new("web")?))?;
+    /// stream.append(&Record::new("upstream timed out").level(Level::Error))?;
+    /// let filter = Filter::parse("level>=warn timed")?;
+    /// let Step::Records(batch) = stream.read(Start::Beginning)?.next()? else { panic!() };
+    /// assert!(batch.iter().all(|record| record.matches(&filter)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn matches(&self, filter: &Filter) -> bool {
+        filter.matches_encoded(self.header.word, self.header.ingest, self.payload)
     }
 
     /// The cursor immediately after it.
