@@ -405,6 +405,72 @@ fn streams_are_made_listed_shown_changed_and_deleted() {
 }
 
 #[test]
+fn groups_are_made_listed_shown_changed_and_deleted() {
+    let place = Place::new();
+    let create = ["group", "create", "shop", "--tenant", "ours", "--ttl-in-days", "7", "--tag", "team=core"];
+    let id = place.text(&create);
+    assert_eq!(id.trim().len(), 36);
+    place.ok(&["group", "create", "bank", "--tenant", "ours"], b"");
+    let list = place.json(&["group", "list", "--tenant", "ours", "--json"]);
+    let member = |group: &Value, name: &str| group[name].clone();
+    assert_eq!([member(&list[0][0], "name"), member(&list[0][1], "name")], ["bank", "shop"]);
+    assert_eq!([member(&list[0][0], "ttl_in_days"), member(&list[0][1], "ttl_in_days")], [30, 7]);
+    assert_eq!(list[0][1]["id"], id.trim());
+    // Another tenant has groups of its own, and the default tenant the one that every store has.
+    assert_eq!(place.json(&["group", "list", "--tenant", "theirs", "--json"]), [serde_json::json!([])]);
+    assert!(place.text(&["group", "list"]).lines().any(|line| line.starts_with("default ")));
+    let update = ["group", "update", "shop", "--tenant", "ours", "--ttl-in-days", "3", "--no-tags"];
+    assert!(place.text(&update).contains("3 days"));
+    let shown = &place.json(&["group", "show", "shop", "--tenant", "ours", "--json"])[0];
+    assert_eq!((&shown["ttl_in_days"], &shown["tags"]), (&serde_json::json!(3), &serde_json::json!({})));
+    assert!(place.fails(&create, b"", 1).contains("already exists"));
+    assert!(place.fails(&["group", "delete", "default"], b"", 1).contains("cannot be deleted"));
+    assert!(place.fails(&["group", "show", "shop"], b"", 1).contains("no group shop"));
+    place.ok(&["group", "delete", "shop", "--tenant", "ours"], b"");
+    place.fails(&["group", "show", "shop", "--tenant", "ours"], b"", 1);
+    place.fails(&["group", "create", "a b"], b"", 2);
+    place.fails(&["group", "list", "--tenant", "a/b"], b"", 2);
+}
+
+#[test]
+fn streams_of_one_name_are_told_apart_by_tenant_and_group() {
+    let place = Place::new();
+    let homes: [&[&str]; 3] =
+        [&[], &["--tenant", "ours", "--group", "shop"], &["--tenant", "ours", "--group", "bank"]];
+    place.ok(&["group", "create", "shop", "--tenant", "ours", "--ttl-in-days", "9"], b"");
+    let with = |arguments: &[&'static str], home: &[&'static str]| [arguments, home].concat();
+    let missing = with(&["stream", "create", "log"], homes[2]);
+    assert!(place.fails(&missing, b"", 1).contains("`tailwater group create` makes it"));
+    place.ok(&with(&["stream", "create", "log"], homes[1]), b"");
+    assert!(place.fails(&with(&["append", "log"], homes[2]), b"x\n", 1).contains("no group bank"));
+    assert!(place.fails(&with(&["append", "other"], homes[1]), b"x\n", 1).contains("--create makes it"));
+    for (home, line) in homes.into_iter().zip(["of nobody\n", "of the shop\n", "of the bank\n"]) {
+        // Makes the group as well.
+        place.ok(&with(&["append", "log", "--create"], home), line.as_bytes());
+    }
+    for (home, line) in homes.into_iter().zip(["of nobody\n", "of the shop\n", "of the bank\n"]) {
+        assert_eq!(place.text(&with(&["read", "log", "-o", "raw"], home)), line);
+        assert_eq!(place.text(&with(&["tail", "log", "-o", "raw"], home)), line);
+    }
+    let show = place.text(&with(&["stream", "show", "log"], homes[1]));
+    assert!(show.contains("9 days (the group's)"), "{show}");
+    place.ok(&with(&["stream", "update", "log", "--ttl-in-days", "2"], homes[1]), b"");
+    let ttl =
+        |home| place.json(&with(&["stream", "list", "--json"], home))[0][0]["effective_ttl_in_days"].clone();
+    assert_eq!(homes.map(ttl), [30, 2, 30]);
+    let stats = place.text(&["stats"]);
+    for name in ["log ", "ours/shop/log ", "ours/bank/log "] {
+        assert!(stats.lines().any(|line| line.starts_with(name)), "{stats}");
+    }
+    place.ok(&with(&["stream", "delete", "log"], homes[1]), b"");
+    place.fails(&with(&["read", "log"], homes[1]), b"", 1);
+    assert_eq!(place.text(&with(&["read", "log", "-o", "raw"], homes[2])), "of the bank\n");
+    place.ok(&["group", "delete", "bank", "--tenant", "ours"], b"");
+    place.fails(&with(&["read", "log"], homes[2]), b"", 1);
+    assert_eq!(place.text(&["read", "log", "-o", "raw"]), "of nobody\n");
+}
+
+#[test]
 fn json_has_what_the_record_has() {
     let place = Place::new();
     let input = concat!(

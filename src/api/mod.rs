@@ -150,7 +150,11 @@ impl ApiError {
     /// What `err`, which came of `call`, is to whoever asked.
     pub fn new(call: Call, err: Error) -> ApiError {
         let (status, code) = row(call, err.kind());
-        let message = if status < 500 { err.to_string() } else { hushed(call, err.kind()) };
+        let message = match field(code) {
+            _ if 500 <= status => hushed(call, err.kind()),
+            Some(field) => format!("{field}: {err}"),
+            None => err.to_string(),
+        };
         let mut answer = ApiError::with(status, code, message);
         match err.kind() {
             _ if call != Call::Tail => {}
@@ -298,6 +302,17 @@ fn invalid(api: Api) -> &'static str {
     match api {
         Api::Logs => "LTS.0009",
         Api::Tail => "TAIL.0400",
+    }
+}
+
+/// The field that a code is about, where the engine knows it by another name.
+fn field(code: &str) -> Option<&'static str> {
+    match code {
+        "LTS.0101" => Some("log_group_name"),
+        "LTS.0201" => Some("log_group_id"),
+        "LTS.0205" => Some("log_stream_name"),
+        "LTS.0208" => Some("log_stream_id"),
+        _ => None,
     }
 }
 

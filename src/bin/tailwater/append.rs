@@ -8,9 +8,7 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tailwater::{
-    Cursor, Durability, ErrorKind, MAX_BODY, Record, Start, Step, Stream, StreamName, StreamSpec,
-};
+use tailwater::{Cursor, Durability, MAX_BODY, Record, Start, Step, Stream};
 
 use crate::args::{AppendArguments, Global};
 use crate::failure::{Failure, Result};
@@ -27,15 +25,7 @@ const BATCH_BYTES: usize = 1 << 20;
 pub fn run(global: &Global, arguments: &AppendArguments, out: &mut Out) -> Result<ExitCode> {
     let inputs = inputs(&arguments.files)?;
     let store = open(global, arguments.create)?;
-    let stream = match store.stream(&arguments.stream) {
-        Err(err) if *err.kind() == ErrorKind::NotFound && arguments.create => {
-            store.create_stream(StreamSpec::new(StreamName::new(&arguments.stream)?))?
-        }
-        Err(err) if *err.kind() == ErrorKind::NotFound => {
-            return Err(Failure::Said(format!("{err} (--create makes it)")));
-        }
-        found => found?,
-    };
+    let stream = arguments.home.stream_to_append(&store, &arguments.stream, arguments.create)?;
     let recovery = stream.recovery();
     if 0 < recovery.torn_bytes || !recovery.corrupt.is_empty() || !recovery.set_aside.is_empty() {
         eprintln!("note: {} was {recovery}", arguments.stream);

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tailwater::api::LastCursor;
 use tailwater::{
-    Cursor, Durability, Level, SessionCursor, SessionId, StreamName, TenantId, Timestamp, TtlDays, UserId,
+    Cursor, Durability, GroupName, Level, SessionCursor, SessionId, StreamName, TenantId, Timestamp, TtlDays,
+    UserId,
 };
 
 use crate::when;
@@ -46,6 +47,9 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Create, list, show, change and delete groups of streams
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Create, list, show, change and delete streams
     #[command(subcommand)]
     Stream(StreamCommand),
@@ -88,14 +92,87 @@ pub enum Command {
     },
 }
 
+/// Which group.
+#[derive(Debug, Clone, Args)]
+pub struct Home {
+    /// Whose streams
+    #[arg(long, value_name = "ID", default_value = "default")]
+    pub tenant: TenantId,
+    /// Name of the group they are in
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub group: String,
+}
+
+#[derive(Debug, Args)]
+pub struct GroupArguments {
+    /// Whose groups
+    #[arg(long, value_name = "ID", default_value = "default")]
+    pub tenant: TenantId,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// Create a group, and the store if need be; prints the group's id
+    Create {
+        #[command(flatten)]
+        of: GroupArguments,
+        /// 1-64 letters, digits, `-`, `_` and `.`
+        #[arg(value_parser = clap::value_parser!(GroupName))]
+        name: GroupName,
+        /// Days a record stays visible in streams that say nothing else, 1-365; 30 without it
+        #[arg(long, value_name = "N", value_parser = ttl)]
+        ttl_in_days: Option<TtlDays>,
+        /// A tag; may be repeated
+        #[arg(long = "tag", value_name = "K=V", value_parser = pair)]
+        tags: Vec<(String, String)>,
+    },
+    /// List a tenant's groups
+    List {
+        #[command(flatten)]
+        of: GroupArguments,
+    },
+    /// Show one group
+    Show {
+        #[command(flatten)]
+        of: GroupArguments,
+        /// The group's name
+        name: String,
+    },
+    /// Change a group's TTL or tags; acts at once on the streams that follow it
+    Update {
+        #[command(flatten)]
+        of: GroupArguments,
+        /// The group's name
+        name: String,
+        /// Days a record stays visible in streams that say nothing else, 1-365
+        #[arg(long, value_name = "N", value_parser = ttl)]
+        ttl_in_days: Option<TtlDays>,
+        /// A tag; may be repeated. Those given replace all the group had
+        #[arg(long = "tag", value_name = "K=V", value_parser = pair)]
+        tags: Vec<(String, String)>,
+        /// Remove all tags
+        #[arg(long, conflicts_with = "tags")]
+        no_tags: bool,
+    },
+    /// Delete a group with all its streams and their records
+    Delete {
+        #[command(flatten)]
+        of: GroupArguments,
+        /// The group's name
+        name: String,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub enum StreamCommand {
     /// Create a stream, and the store if need be; prints the stream's id
     Create {
+        #[command(flatten)]
+        home: Home,
         /// 1-64 letters, digits, `-`, `_` and `.`
         #[arg(value_parser = clap::value_parser!(StreamName))]
         name: StreamName,
-        /// Days a record stays visible, 1-365; without it the store's default holds
+        /// Days a record stays visible, 1-365; without it the group's holds, also when that changes
         #[arg(long, value_name = "N", value_parser = ttl)]
         ttl_in_days: Option<TtlDays>,
         /// A tag; may be repeated
@@ -108,21 +185,28 @@ pub enum StreamCommand {
         #[arg(long, value_name = "HOW")]
         durability: Option<Durability>,
     },
-    /// List all streams
-    List,
+    /// List a group's streams
+    List {
+        #[command(flatten)]
+        home: Home,
+    },
     /// Show one stream
     Show {
+        #[command(flatten)]
+        home: Home,
         /// The stream's name
         name: String,
     },
     /// Change a stream's TTL or tags; acts at once on the records it holds
     Update {
+        #[command(flatten)]
+        home: Home,
         /// The stream's name
         name: String,
         /// Days a record stays visible, 1-365
         #[arg(long, value_name = "N", value_parser = ttl)]
         ttl_in_days: Option<TtlDays>,
-        /// Go back to the store's default TTL
+        /// Follow the group's TTL again
         #[arg(long, conflicts_with = "ttl_in_days")]
         no_ttl: bool,
         /// A tag; may be repeated. Those given replace all the stream had
@@ -140,6 +224,8 @@ pub enum StreamCommand {
     },
     /// Delete a stream with all its records
     Delete {
+        #[command(flatten)]
+        home: Home,
         /// The stream's name
         name: String,
     },
@@ -248,6 +334,8 @@ their size) and body (message, msg, body; the whole line where there is none). T
 values as JSON. A line of another shape becomes the body as it stands, and so does one with more or longer \
 attributes than a record holds; both are counted.")]
 pub struct AppendArguments {
+    #[command(flatten)]
+    pub home: Home,
     /// Name of the stream
     pub stream: String,
     /// Files to read in turn; `-` or none: standard input
@@ -268,7 +356,7 @@ pub struct AppendArguments {
     /// Unless buffered, everything is on disk when the command ends
     #[arg(long)]
     pub durability: Option<Durability>,
-    /// Create the store and the stream where they do not exist
+    /// Create the store, the group and the stream where they do not exist
     #[arg(long)]
     pub create: bool,
     /// Count the records the stream holds, skip as many lines of input, and append the rest: finishes what was
@@ -291,6 +379,8 @@ pub enum Format {
 /// What `read` takes.
 #[derive(Debug, Args)]
 pub struct ReadArguments {
+    #[command(flatten)]
+    pub home: Home,
     /// Name of the stream
     pub stream: String,
     /// Print at most this many records, or `all`
@@ -307,6 +397,8 @@ pub struct ReadArguments {
 /// What `tail` takes.
 #[derive(Debug, Args)]
 pub struct TailArguments {
+    #[command(flatten)]
+    pub home: Home,
     /// Name of the stream
     pub stream: String,
     /// Keep printing records as they come, until Ctrl-C

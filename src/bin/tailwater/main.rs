@@ -5,6 +5,8 @@ mod args;
 mod cursor_file;
 mod demo;
 mod failure;
+mod groups;
+mod home;
 mod line;
 mod lines;
 mod maintenance;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, out: &mut Out) -> Result<ExitCode> {
     let global = &arguments.global;
     match &arguments.command {
+        Command::Group(command) => groups::run(global, command, out)?,
         Command::Stream(command) => streams::run(global, command, out)?,
         Command::Append(command) => return append::run(global, command, out),
         Command::Read(command) => return read::read(global, command, out),

@@ -1,11 +1,12 @@
 //! `verify`, `repair`, `snapshot`, `stats`, `inspect` and `compact`: looking after a store.
 
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tailwater::{StreamStats, Timestamp};
+use tailwater::{GroupName, StreamName, StreamStats, TenantId, Timestamp};
 
 use crate::args::Global;
 use crate::failure::{Failure, Result};
@@ -56,15 +57,21 @@ pub fn compact(global: &Global, out: &mut Out) -> Result<()> {
 pub fn stats(global: &Global, out: &mut Out) -> Result<()> {
     let store = open_read_only(global)?;
     let mut counted = Vec::new();
-    for info in store.streams()? {
-        let stats = store.stream(info.name.as_str())?.stats()?;
-        counted.push((info.name.as_str().to_owned(), stats));
+    for id in store.tenants()? {
+        let tenant = store.tenant(&id);
+        for group in tenant.groups()? {
+            for info in tenant.streams(group.id)? {
+                let stats = tenant.stream(group.id, info.id)?.stats()?;
+                let path = StreamPath { tenant: id.clone(), group: group.name.clone(), name: info.name };
+                counted.push((path, stats));
+            }
+        }
     }
     let sum = |of: fn(&StreamStats) -> u64| counted.iter().map(|(_, stats)| of(stats)).sum::<u64>();
     let (records, bytes, disk_bytes) =
         (sum(|stats| stats.records), sum(|stats| stats.bytes), sum(|stats| stats.disk_bytes));
     if global.json {
-        let streams: Vec<_> = counted.iter().map(|(name, stats)| stream_json(name, stats)).collect();
+        let streams: Vec<_> = counted.iter().map(|(path, stats)| stream_json(path, stats)).collect();
         return out.json(
             &json!({ "records": records, "bytes": bytes, "disk_bytes": disk_bytes, "streams": streams }),
         );
@@ -81,8 +88,15 @@ pub fn stats(global: &Global, out: &mut Out) -> Result<()> {
     };
     let mut rows: Vec<_> = counted
         .iter()
-        .map(|(name, stats)| {
-            row(name, stats.records, stats.bytes, stats.disk_bytes, stats.segments as u64, stats.newest)
+        .map(|(path, stats)| {
+            row(
+                &path.to_string(),
+                stats.records,
+                stats.bytes,
+                stats.disk_bytes,
+                stats.segments as u64,
+                stats.newest,
+            )
         })
         .collect();
     if rows.len() != 1 {
@@ -93,9 +107,28 @@ pub fn stats(global: &Global, out: &mut Out) -> Result<()> {
     table(out, &headings, &headings[1..5], &rows)
 }
 
-fn stream_json(name: &str, stats: &StreamStats) -> Value {
+/// Where a stream is. Of the group that every store has it prints the stream's name alone.
+struct StreamPath {
+    tenant: TenantId,
+    group: GroupName,
+    name: StreamName,
+}
+
+impl fmt::Display for StreamPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StreamPath { tenant, group, name } = self;
+        match (tenant.as_str(), group.as_str()) {
+            ("default", "default") => write!(f, "{name}"),
+            _ => write!(f, "{tenant}/{group}/{name}"),
+        }
+    }
+}
+
+fn stream_json(path: &StreamPath, stats: &StreamStats) -> Value {
     json!({
-        "name": name,
+        "tenant": path.tenant.as_str(),
+        "group": path.group.as_str(),
+        "name": path.name.as_str(),
         "records": stats.records,
         "bytes": stats.bytes,
         "disk_bytes": stats.disk_bytes,

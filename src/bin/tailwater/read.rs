@@ -23,7 +23,7 @@ const INTERRUPTED: u8 = 130;
 
 /// Prints a stream from its beginning, or from where the arguments say.
 pub fn read(global: &Global, arguments: &ReadArguments, out: &mut Out) -> Result<ExitCode> {
-    let stream = open_read_only(global)?.stream(&arguments.stream)?;
+    let stream = arguments.home.stream(&open_read_only(global)?, &arguments.stream)?;
     let start = start(&arguments.from)?.unwrap_or(Start::Beginning);
     let source = Source::Reader(stream.read(start)?);
     session(global, source, arguments.lines, &arguments.from, &arguments.filter, &arguments.output).run(out)
@@ -31,7 +31,7 @@ pub fn read(global: &Global, arguments: &ReadArguments, out: &mut Out) -> Result
 
 /// Prints the last records of a stream, and follows it if asked to.
 pub fn tail(global: &Global, arguments: &TailArguments, out: &mut Out) -> Result<ExitCode> {
-    let stream = open_read_only(global)?.stream(&arguments.stream)?;
+    let stream = arguments.home.stream(&open_read_only(global)?, &arguments.stream)?;
     let start = match start(&arguments.from)? {
         Some(start) => start,
         None => match arguments.lines.unwrap_or(Lines::Count(10)) {
