@@ -45,6 +45,7 @@ impl Logs {
                     }
                 }
                 Step::Gap(gap) => eprintln!("{} bytes are gone: {}", gap.bytes(), gap.reason),
+                Step::Passed => {}
                 Step::End => return Ok(tail.cursor()),
             }
         }

@@ -248,7 +248,7 @@ fn check_frames(frames: Frames<'_>) {
     assert!(is_boundary(frames, frames.base, frames.end()));
     let mut index = Index::new(frames.base, Timestamp::MIN);
     extend(&mut index, frames);
-    index.end = frames.end();
+    index.reach(frames.end());
     assert_eq!(Index::decode(&index.encode(frames.salt), frames.salt).as_ref(), Some(&index));
 }
 

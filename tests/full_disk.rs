@@ -28,6 +28,7 @@ fn check(stream: &Stream, expected: std::ops::Range<u64>) {
                 }
             }
             Step::Gap(gap) => panic!("{gap:?}"),
+            Step::Passed => panic!("there is no filter"),
             Step::End => break,
         }
     }

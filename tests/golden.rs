@@ -88,6 +88,7 @@ fn describe(store: &Store) -> String {
                     .unwrap();
                 }),
                 Step::Gap(gap) => panic!("{gap:?}"),
+                Step::Passed => panic!("there is no filter"),
                 Step::End => break,
             }
         }

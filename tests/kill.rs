@@ -60,6 +60,7 @@ impl Expected {
             let batch = match reader.next().unwrap() {
                 Step::Records(batch) => batch,
                 Step::Gap(gap) => panic!("{gap:?}"),
+                Step::Passed => panic!("there is no filter"),
                 Step::End => break,
             };
             for record in &batch {
@@ -94,6 +95,7 @@ impl Expected {
             let found = match reader.next_within(tailwater::Limit::records(1)).unwrap() {
                 Step::Records(batch) => batch.iter().next().and_then(|record| Id::parse(record.body())),
                 Step::Gap(gap) => panic!("{gap:?}"),
+                Step::Passed => panic!("there is no filter"),
                 Step::End => None,
             };
             assert_eq!(found.map(|(id, _)| id), expected);

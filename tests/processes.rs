@@ -47,6 +47,7 @@ fn follow(tail: &mut Tail, end: u64) -> (u64, u64) {
                 assert_eq!(found.reason, GapReason::Expired, "{found:?}");
                 gap = true;
             }
+            Step::Passed => panic!("there is no filter"),
             Step::End => panic!("{next} did not come"),
         }
     }
@@ -270,6 +271,7 @@ fn count(stream: &Stream) -> u64 {
         match reader.next().unwrap() {
             Step::Records(batch) => count += batch.len() as u64,
             Step::Gap(gap) => panic!("{gap:?}"),
+            Step::Passed => panic!("there is no filter"),
             Step::End => return count,
         }
     }
@@ -380,6 +382,7 @@ fn a_snapshot_of_a_live_store_opens_and_is_a_prefix_of_each_thread() {
                 let batch = match reader.next().unwrap() {
                     Step::Records(batch) => batch,
                     Step::Gap(gap) => panic!("{gap:?}"),
+                    Step::Passed => panic!("there is no filter"),
                     Step::End => break,
                 };
                 for record in &batch {

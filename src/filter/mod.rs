@@ -18,7 +18,6 @@ use crate::{Error, Result, Timestamp};
 use eval::Encoded;
 use expr::{Expr, Field, Test};
 
-pub(crate) use expr::Span;
 pub(crate) use summary::Summary;
 
 /// Bytes of an expression, at most.
@@ -151,15 +150,5 @@ impl fmt::Display for Filter {
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Filter({:?})", self.0.text)
-    }
-}
-impl Filter {
-    pub(crate) fn for_service(&self, _service: &str, _or_none: bool) -> Filter {
-        self.clone()
-    }
-}
-impl crate::Reader {
-    pub(crate) fn filter(self, _filter: Filter) -> crate::Reader {
-        self
     }
 }

@@ -1,6 +1,8 @@
 //! Evaluation of a filter over what the index says of a block: whether any of its records may pass.
 
+use crate::Timestamp;
 use crate::filter::expr::{Expr, Field, Span, Test, TimeField};
+use crate::format::index::Index;
 
 /// What is known of the records of a block.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +69,27 @@ fn over(spans: &[Span], known: Span) -> Outlook {
     Outlook { holds: !is_empty && spans.iter().any(touches), fails: !is_empty && !spans.iter().any(covers) }
 }
 
-impl Summary<'_> {
+impl<'a> Summary<'a> {
+    /// Of a block of `index`, by its number; `None` where not everything in it is known.
+    pub(crate) fn of(index: &'a Index, number: usize) -> Option<Summary<'a>> {
+        let block = &index.blocks[number];
+        if block.damaged {
+            return None;
+        }
+        // Ingest times never fall, and a block without records has the greatest.
+        let next = index.blocks.get(number + 1).map(|next| next.ingest);
+        let last_ingest = next.filter(|next| *next < Timestamp::MAX).unwrap_or(index.last_ingest);
+        let is_empty = block.ingest == Timestamp::MAX;
+        Some(Summary {
+            levels: block.levels,
+            services: &index.services,
+            service_bits: block.services,
+            other_services: block.any_service,
+            ingest: Span { first: block.ingest, last: if is_empty { Timestamp::MIN } else { last_ingest } },
+            event: Span { first: block.min_event, last: block.max_event },
+        })
+    }
+
     /// Whether a service occurs that passes, or one that nobody knows the name of.
     fn any_service(&self, test: &Test) -> bool {
         let occurs = |number: usize| self.service_bits >> number & 1 != 0;

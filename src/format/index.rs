@@ -30,7 +30,8 @@
 //! | 40 | 8     | services    | bit i: the i-th service occurs                                   |
 //! | 48 | 1     | levels      | bit l: level l occurs, 0 for none                                |
 //! | 49 | 1     | any         | 1: services occur that the list has no room for                  |
-//! | 50 | 6     | zero        |                                                                  |
+//! | 50 | 1     | damaged     | 1: records may have been lost in it that the fields above do not tell of |
+//! | 51 | 5     | zero        |                                                                  |
 
 use byteorder::{ByteOrder, LittleEndian as LE};
 
@@ -68,9 +69,14 @@ pub(crate) struct Block {
     pub(crate) ingest: Timestamp,
     pub(crate) min_event: Timestamp,
     pub(crate) max_event: Timestamp,
-    pub(super) services: u64,
-    pub(super) levels: u8,
-    pub(super) any_service: bool,
+    /// Bit i: the i-th service of the index occurs.
+    pub(crate) services: u64,
+    /// Bit l: level l occurs, 0 for none.
+    pub(crate) levels: u8,
+    /// Services occur that the index has no room for.
+    pub(crate) any_service: bool,
+    /// Records may have been lost between its beginning and that of the next block, and of those nothing is known.
+    pub(crate) damaged: bool,
 }
 
 /// The index of one segment, up to `end`.
@@ -81,7 +87,7 @@ pub(crate) struct Index {
     pub(crate) last_ingest: Timestamp,
     pub(crate) blocks: Vec<Block>,
     pub(crate) epochs: Vec<(u64, Epoch)>,
-    pub(super) services: Vec<Box<str>>,
+    pub(crate) services: Vec<Box<str>>,
 }
 
 impl Index {
@@ -97,9 +103,10 @@ impl Index {
         }
     }
 
-    /// Takes the frame at `offset` in. Frames come in order; what lies between two is damage, and holds no record.
+    /// Takes the frame at `offset` in. Frames come in order; what lies between two is damage, and belongs to the block before.
     pub(crate) fn add(&mut self, offset: u64, frame: &Frame<'_>) {
         assert!(self.end <= offset, "frames are added in order");
+        self.reach(offset);
         let block_is_full = self.blocks.last().is_none_or(|block| block.offset + BLOCK <= offset);
         if block_is_full {
             self.blocks.push(Block {
@@ -111,14 +118,33 @@ impl Index {
                 services: 0,
                 levels: 0,
                 any_service: false,
+                damaged: false,
             });
         }
         match frame.kind() {
             Kind::Record => self.add_record(frame),
             Kind::Epoch => self.epochs.push((offset, frame.epoch())),
-            Kind::Batch | Kind::Void | Kind::Lost => {}
+            Kind::Lost => self.doubt(),
+            Kind::Batch | Kind::Void => {}
         }
         self.end = offset + frame.header.word.step() as u64;
+    }
+
+    /// Says that no frame lies between the end and `end`, where the end is from now on.
+    ///
+    /// Damage before the first frame belongs to no block, so nobody skips it either.
+    pub(crate) fn reach(&mut self, end: u64) {
+        if self.end < end {
+            self.doubt();
+        }
+        self.end = end;
+    }
+
+    /// Says that of the last block not everything is known.
+    pub(crate) fn doubt(&mut self) {
+        if let Some(block) = self.blocks.last_mut() {
+            block.damaged = true;
+        }
     }
 
     fn add_record(&mut self, frame: &Frame<'_>) {
@@ -198,6 +224,7 @@ impl Index {
             LE::write_u64(&mut entry[40..], block.services);
             entry[48] = block.levels;
             entry[49] = block.any_service.into();
+            entry[50] = block.damaged.into();
             bytes.extend(entry);
         }
         for (offset, epoch) in &self.epochs {
@@ -260,6 +287,7 @@ fn decode_block(entry: &[u8]) -> Block {
         services: LE::read_u64(&entry[40..]),
         levels: entry[48],
         any_service: entry[49] != 0,
+        damaged: entry[50] != 0,
     }
 }
 

@@ -279,7 +279,17 @@ fn the_tables_of_the_slots_are_what_is_written() {
 fn block() -> Block {
     let time = Timestamp::from_nanos;
     let (ingest, min_event, max_event) = (time(3), time(4), time(5));
-    Block { offset: 1, records: 2, ingest, min_event, max_event, services: 6, levels: 7, any_service: false }
+    Block {
+        offset: 1,
+        records: 2,
+        ingest,
+        min_event,
+        max_event,
+        services: 6,
+        levels: 7,
+        any_service: false,
+        damaged: false,
+    }
 }
 
 #[test]
@@ -331,7 +341,8 @@ fn the_tables_of_the_footer_are_what_is_written() {
             ("services", with(|block| block.services = !6)),
             ("levels", with(|block| block.levels = !7)),
             ("any", with(|block| block.any_service = true)),
-            ("zero", Fixed(&[0; 6])),
+            ("damaged", with(|block| block.damaged = true)),
+            ("zero", Fixed(&[0; 5])),
         ],
     );
     let one = |offset: u64, number: u64, id: u64| {
@@ -553,7 +564,7 @@ fn a_golden_segment_is_written_again_to_the_same_bytes() {
             }
             let mut index = Index::new(head.base, head.previous_ingest);
             extend(&mut index, frames);
-            index.end = end;
+            index.reach(end);
             assert_eq!(file[seal.footer as usize..][..seal.footer_bytes as usize], index.encode(head.salt));
             seals += 1;
         }

@@ -301,7 +301,7 @@ impl Segment {
                 // Copied only where somebody still holds the shorter one.
                 let grown = Arc::make_mut(&mut index);
                 extend(grown, self.frames(&lent)?);
-                grown.end = end;
+                grown.reach(end);
                 index
             }
         };
@@ -330,9 +330,13 @@ impl Segment {
 
 /// Takes the frames behind what `index` covers in.
 ///
-/// Their headers are checked and their bodies are not: an index leads to records, and who reads one verifies it.
+/// Their headers are checked and their bodies are not: an index leads to records, and who reads one verifies it. Metadata is
+/// checked, for blocks are skipped by what it says.
 pub(crate) fn extend(index: &mut Index, frames: Frames<'_>) {
     for (offset, frame) in frames.glances(index.end) {
         index.add(offset, &frame);
+        if frame.header.word.has_meta() && frames.parse(offset).is_err() {
+            index.doubt();
+        }
     }
 }

@@ -57,7 +57,7 @@ impl Log {
                         }
                     }
                 }
-                Step::Gap(_) => {}
+                Step::Gap(_) | Step::Passed => {}
                 Step::End => break,
             }
         }

@@ -359,7 +359,7 @@ impl Source {
                     return;
                 }
                 Ok(Step::Gap(gap)) => self.note(gap),
-                // TEMP Passed
+                Ok(Step::Passed) => break Rest::Bar,
                 Ok(Step::End) if look.settled => break Rest::Nothing,
                 Ok(Step::End) => break Rest::Bar,
                 Err(err) if *err.kind() == ErrorKind::StreamDeleted => {

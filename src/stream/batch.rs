@@ -1,10 +1,11 @@
 //! Records read together: a lent stretch of a segment, decoded as it is looked at.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::filter::Filter;
 use crate::format::Epoch;
-use crate::format::frame::{self, Attributes, Header, Kind, Meta};
+use crate::format::frame::{self, ALIGN, Attributes, Header, Kind, Meta};
 use crate::record::Level;
 use crate::vfs::region::Lent;
 use crate::{Cursor, StreamId, Timestamp};
@@ -16,7 +17,7 @@ use crate::{Cursor, StreamId, Timestamp};
 pub struct Limit {
     /// Records.
     pub records: usize,
-    /// Bytes of log, headers included.
+    /// Bytes of log, headers included; with a filter, of the records that pass.
     pub bytes: usize,
 }
 
@@ -44,6 +45,8 @@ pub struct Batch {
     /// Offset of the first lent byte.
     pub(crate) offset: u64,
     pub(crate) records: usize,
+    /// Where the records that passed a filter begin, in units of [`ALIGN`]; `None`: all are there.
+    pub(crate) chosen: Option<Arc<[u32]>>,
     pub(crate) cursor: Cursor,
 }
 
@@ -65,14 +68,31 @@ impl Batch {
 
     /// The record at `offset`, where one of the batch begins.
     pub(crate) fn record_at(&self, offset: u64) -> RecordRef<'_> {
-        let at = (offset - self.offset) as usize;
-        let found = Records { batch: self, at }.next();
-        found.expect("a record of the batch begins there")
+        let found = self.record_from((offset - self.offset) as usize);
+        found.expect("a record of the batch begins there").0
+    }
+
+    /// The first record that begins `at` bytes behind the start, where a frame begins, or later; and where it ends.
+    #[inline]
+    pub(super) fn record_from(&self, at: usize) -> Option<(RecordRef<'_>, usize)> {
+        let bytes: &[u8] = &self.lent;
+        let mut at = at;
+        while at < bytes.len() {
+            let offset = self.offset + at as u64;
+            let rest = &bytes[at..];
+            let header = Header::of_checked(rest);
+            at += header.word.step();
+            if header.word.kind() == Some(Kind::Record) {
+                let payload = &rest[frame::HEADER..header.word.length()];
+                return Some((RecordRef { batch: self, offset, header, payload }, at));
+            }
+        }
+        None
     }
 
     /// The records, oldest first.
     pub fn iter(&self) -> Records<'_> {
-        Records { batch: self, at: 0 }
+        Records { batch: self, at: 0, rank: 0 }
     }
 }
 
@@ -95,8 +115,11 @@ impl fmt::Debug for Batch {
 /// The records of a [`Batch`].
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
-    pub(super) batch: &'a Batch,
+    batch: &'a Batch,
+    /// Where to look on, in bytes.
     pub(super) at: usize,
+    /// The next of those chosen.
+    rank: usize,
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -104,18 +127,13 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<RecordRef<'a>> {
-        let bytes: &'a [u8] = &self.batch.lent;
-        while self.at < bytes.len() {
-            let offset = self.batch.offset + self.at as u64;
-            let rest = &bytes[self.at..];
-            let header = Header::of_checked(rest);
-            self.at += header.word.step();
-            if header.word.kind() == Some(Kind::Record) {
-                let payload = &rest[frame::HEADER..header.word.length()];
-                return Some(RecordRef { batch: self.batch, offset, header, payload });
-            }
+        if let Some(chosen) = &self.batch.chosen {
+            self.at = *chosen.get(self.rank)? as usize * ALIGN;
+            self.rank += 1;
         }
-        None
+        let (record, behind) = self.batch.record_from(self.at)?;
+        self.at = behind;
+        Some(record)
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod retain;
 pub(crate) mod retention;
 mod roll;
 mod seek;
+mod sift;
 mod signal;
 mod stats;
 mod sync;

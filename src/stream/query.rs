@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::stream::{Batch, Core, Gap, Limit, Reader, RecordRef, Records, Start, Step, Stream};
+use crate::stream::{Batch, Core, Gap, Limit, Reader, RecordRef, Start, Step, Stream};
 use crate::{Result, Timestamp};
 
 /// Which records of a stream to read, and in what order. See [`Stream::query`].
@@ -76,9 +76,9 @@ impl Page {
 
     /// The records, in the query's order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = RecordRef<'_>> + ExactSizeIterator {
-        self.found.iter().map(|&(batch, at)| {
-            Records { batch: &self.batches[batch], at }.next().expect("a record was found there")
-        })
+        self.found
+            .iter()
+            .map(|&(batch, at)| self.batches[batch].record_from(at).expect("a record was found there").0)
     }
 
     /// What was passed on the way and holds no records any more, in the query's order.
@@ -219,6 +219,7 @@ impl<P: FnMut(&RecordRef<'_>) -> bool> Search<'_, P> {
                     }
                 }
                 Step::Gap(gap) => self.page.gaps.push(gap),
+                Step::Passed => {}
                 Step::End => break,
             }
         }

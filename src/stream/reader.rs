@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::Epoch;
 use crate::format::frame::{Header, Kind};
+use crate::format::index::{BLOCK, Index};
 use crate::segment::Segment;
 use crate::segment::walk::Frames;
+use crate::stream::sift::{Sieve, WORK};
 use crate::stream::{Batch, Core, Keep, Limit, Start, Stream};
 use crate::vfs::region::{FLOOR, Region};
 use crate::{Cursor, ErrorKind, Result, StreamId};
@@ -24,6 +26,9 @@ pub enum Step {
     Records(Batch),
     /// Bytes of the log that hold no record any more, and why.
     Gap(Gap),
+    /// Records that the filter leaves out were passed, as many as one read looks at, and none that passes it: ask again. The
+    /// cursor has moved on. Only readers and tails with a filter return this.
+    Passed,
     /// Nothing more for now: a reader is at the published end, a tail has caught up.
     End,
 }
@@ -106,27 +111,34 @@ pub struct Reader {
     /// The next byte to look at.
     pub(crate) offset: u64,
     /// The epoch in force there; the cursor, which may lie before it, has its own.
-    epoch: Epoch,
-    cursor: Cursor,
+    pub(super) epoch: Epoch,
+    pub(super) cursor: Cursor,
     durable_only: bool,
-    place: Option<Standing>,
+    pub(super) place: Option<Standing>,
+    /// `None`: every record passes.
+    pub(super) sieve: Option<Sieve>,
 }
 
 /// The segment a reader stands in.
 pub(super) struct Standing {
-    segment: Arc<Segment>,
-    region: Arc<Region>,
-    salt: u64,
+    pub(super) segment: Arc<Segment>,
+    pub(super) region: Arc<Region>,
+    pub(super) salt: u64,
+    /// The epoch in force at the base.
+    pub(super) epoch: Epoch,
     base: u64,
+    /// The index of a sealed segment, once a filter asked for it.
+    pub(super) index: Option<Arc<Index>>,
 }
 
 impl Standing {
     pub(super) fn new(segment: &Arc<Segment>) -> Result<Standing> {
-        let (salt, region) = (segment.head()?.salt, segment.region()?);
-        Ok(Standing { segment: Arc::clone(segment), region, salt, base: segment.base })
+        let (head, region) = (*segment.head()?, segment.region()?);
+        let (salt, epoch) = (head.salt, head.epoch);
+        Ok(Standing { segment: Arc::clone(segment), region, salt, epoch, base: segment.base, index: None })
     }
 
-    fn position(&self, offset: u64) -> usize {
+    pub(super) fn position(&self, offset: u64) -> usize {
         (offset - self.base) as usize + FLOOR
     }
 
@@ -173,7 +185,7 @@ impl Reader {
     fn new(core: Arc<Core>, keep: Keep, cursor: Cursor, place: Option<Standing>) -> Reader {
         core.readers.fetch_add(1, Ordering::Relaxed);
         let Cursor { offset, epoch, .. } = cursor;
-        Reader { core, _keep: keep, offset, epoch, cursor, durable_only: false, place }
+        Reader { core, _keep: keep, offset, epoch, cursor, durable_only: false, place, sieve: None }
     }
 
     /// Goes to a position that the caller knows to be one.
@@ -182,6 +194,9 @@ impl Reader {
         self.epoch = cursor.epoch;
         self.cursor = cursor;
         self.place = None;
+        if let Some(sieve) = &mut self.sieve {
+            sieve.ingest = Some(cursor.ingest);
+        }
     }
 
     /// Shows only what is durable, so that nothing it returned can be lost to a power failure.
@@ -194,7 +209,8 @@ impl Reader {
         self.durable_only = durable_only;
     }
 
-    /// The position immediately after the last record or gap returned.
+    /// The position immediately after the last record or gap returned; with a filter, also after the records passed before a
+    /// [`Step::Passed`] or [`Step::End`].
     pub fn cursor(&self) -> Cursor {
         self.cursor
     }
@@ -216,6 +232,17 @@ impl Reader {
     /// As [`next`](Reader::next).
     pub fn next_within(&mut self, limit: Limit) -> Result<Step> {
         self.core.check()?;
+        if let Some(sieve) = &mut self.sieve {
+            sieve.work = WORK;
+        }
+        let step = self.step(limit)?;
+        if matches!(step, Step::End) {
+            self.settle()?;
+        }
+        Ok(step)
+    }
+
+    fn step(&mut self, limit: Limit) -> Result<Step> {
         loop {
             let log_start = self.core.log_start();
             if self.offset < log_start {
@@ -243,7 +270,12 @@ impl Reader {
                 }
                 continue;
             }
-            if let Some(step) = self.read_place(end, limit)? {
+            let step = if self.sieve.is_some() {
+                self.sift_place(end, limit)?
+            } else {
+                self.read_place(end, limit)?
+            };
+            if let Some(step) = step {
                 return Ok(step);
             }
         }
@@ -283,7 +315,17 @@ impl Reader {
         }
         match entered {
             Ok(place) => {
+                // Damage may have hidden where the epoch began.
+                if self.offset == place.base {
+                    self.epoch = place.epoch;
+                }
                 self.place = Some(place);
+                let Some(sieve) = &mut self.sieve else { return Ok(None) };
+                sieve.work = sieve.work.saturating_sub(BLOCK);
+                if sieve.work == 0 {
+                    self.settle()?;
+                    return Ok(Some(Step::Passed));
+                }
                 Ok(None)
             }
             Err(err) => {
@@ -363,19 +405,23 @@ impl Reader {
             epoch: self.epoch,
             offset: start,
             records,
+            chosen: None,
             cursor: self.cursor,
         };
         Ok(Some(Step::Records(batch)))
     }
 
     /// Passes the log up to `end`.
-    fn gap(&mut self, end: u64, reason: GapReason) -> Result<Step> {
+    pub(super) fn gap(&mut self, end: u64, reason: GapReason) -> Result<Step> {
         let start = self.offset;
         let (epoch, ingest) = self.core.before(end)?.unwrap_or((self.epoch, self.cursor.ingest));
         self.offset = end;
         self.epoch = epoch;
         self.place = None;
         self.cursor = Cursor { epoch, offset: end, ingest: ingest.max(self.cursor.ingest), ..self.cursor };
+        if let Some(sieve) = &mut self.sieve {
+            sieve.ingest = Some(self.cursor.ingest);
+        }
         Ok(Step::Gap(Gap { stream: self.core.id, start, end, reason, cursor: self.cursor }))
     }
 }

@@ -258,16 +258,26 @@ impl Core {
             before.0 = epoch;
         }
         let lent = segment.lend(&region, end)?;
-        // The block before, should the offset be the first of its block.
-        let from = index.walk_from(offset.saturating_sub(8)).unwrap_or(segment.base);
-        for found in segment.frames(&lent)?.walk(from) {
-            match found {
-                Found::Frame(at, _) if offset <= at => break,
-                Found::Frame(_, frame) if walk::is_record(&frame) => before.1 = frame.header.ingest,
-                Found::Frame(..) => {}
-                Found::Damage(range, _) if offset <= range.start => break,
-                Found::Damage(..) => {}
+        let frames = segment.frames(&lent)?;
+        let mut until = offset;
+        // Back from block to block, should one have no record before the offset.
+        while segment.base < until {
+            let from = index.walk_from(until - 8).unwrap_or(segment.base);
+            let mut last = None;
+            for found in frames.walk(from) {
+                match found {
+                    Found::Frame(at, _) if until <= at => break,
+                    Found::Frame(_, frame) if walk::is_record(&frame) => last = Some(frame.header.ingest),
+                    Found::Frame(..) => {}
+                    Found::Damage(range, _) if until <= range.start => break,
+                    Found::Damage(..) => {}
+                }
             }
+            if let Some(ingest) = last {
+                before.1 = ingest;
+                break;
+            }
+            until = from;
         }
         Ok(Some(before))
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::filter::Filter;
 use crate::stream::{Limit, Reader, Start, Step, Stream, Waiter};
 use crate::{Cursor, Error, ErrorKind, Result};
 
@@ -52,7 +53,13 @@ impl Tail {
         self
     }
 
-    /// The position immediately after the last record or gap returned.
+    /// Returns only the records that pass `filter`, as [`Reader::filter`] does.
+    pub fn filter(mut self, filter: Filter) -> Tail {
+        self.reader.set_filter(filter);
+        self
+    }
+
+    /// As [`Reader::cursor`].
     pub fn cursor(&self) -> Cursor {
         self.reader.cursor()
     }
@@ -185,7 +192,7 @@ impl Iterator for Steps<'_> {
                 return None;
             }
             match self.tail.next(Duration::from_secs(3600)) {
-                Ok(Step::End) => {}
+                Ok(Step::Passed | Step::End) => {}
                 step => {
                     self.failed = step.is_err();
                     return Some(step);

@@ -125,6 +125,7 @@ pub fn drain(reader: &mut Reader, limit: Limit) -> (Vec<Seen>, Vec<Gap>) {
                 at = gap.end;
                 gaps.push(gap);
             }
+            Step::Passed => panic!("there is no filter"),
             Step::End => return (seen, gaps),
         }
     }

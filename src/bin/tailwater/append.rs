@@ -141,6 +141,7 @@ fn held(stream: &Stream) -> Result<Held> {
                     gap.start, gap.end, gap.reason
                 )));
             }
+            Step::Passed => {}
             Step::End => return Ok(held),
         }
     }

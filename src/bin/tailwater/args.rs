@@ -10,7 +10,7 @@ use tailwater::{
     UserId,
 };
 
-use crate::when;
+use crate::{expression, when};
 
 /// Keeps log streams on disk: append records, read them back, resume from a cursor
 #[derive(Debug, Parser)]
@@ -294,7 +294,7 @@ pub struct CreateSessionArguments {
     #[arg(long)]
     pub service: Option<String>,
     /// Only records that this expression lets pass, as `level>=warn`
-    #[arg(long, value_name = "EXPR")]
+    #[arg(long, value_name = "EXPR", value_parser = expression::parse)]
     pub filter: Option<tailwater::Filter>,
     /// Begin behind the record this cursor stands behind, of a session or of a stream; without it, now
     #[arg(long, value_name = "C")]
@@ -442,6 +442,9 @@ pub struct Filter {
     /// Only records whose body holds these bytes
     #[arg(short, long, value_name = "TEXT")]
     pub grep: Option<String>,
+    /// Only records that this expression lets pass, as `level>=warn service=api NOT path:/health*`
+    #[arg(long = "filter", value_name = "EXPR", value_parser = expression::parse)]
+    pub expression: Option<tailwater::Filter>,
 }
 
 /// How to print.

@@ -189,7 +189,7 @@ fn follow(stream: &Stream, half: u64, end: &AtomicU64) -> Result<Followed> {
                 }
             }
             Step::Gap(_) => followed.gaps += 1,
-            Step::End => {}
+            Step::Passed | Step::End => {}
         }
         if end.load(Ordering::Acquire) <= tail.cursor().offset() {
             return Ok(followed);
@@ -215,7 +215,7 @@ fn paced(stream: &Stream, corpus: &Corpus, log: &mut Sequence, appends: &mut Vec
                         }
                     }
                     // Dropping the sender tells.
-                    Ok(Step::Gap(_) | Step::End) | Err(_) => return,
+                    Ok(Step::Gap(_) | Step::Passed | Step::End) | Err(_) => return,
                 }
             }
         });
@@ -247,6 +247,7 @@ fn reopen(dir: &Path, log: &Sequence, out: &mut Out, checks: &mut Checks) -> Res
         match reader.next()? {
             Step::Records(batch) => batch.iter().for_each(|record| read.push(record.offset(), record.body())),
             Step::Gap(_) => gaps += 1,
+            Step::Passed => {}
             Step::End => break,
         }
     }
@@ -318,7 +319,7 @@ fn visible(stream: &Stream) -> Result<u64> {
     loop {
         match reader.next()? {
             Step::Records(batch) => records += batch.len() as u64,
-            Step::Gap(_) => {}
+            Step::Gap(_) | Step::Passed => {}
             Step::End => return Ok(records),
         }
     }

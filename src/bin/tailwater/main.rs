@@ -4,6 +4,7 @@ mod append;
 mod args;
 mod cursor_file;
 mod demo;
+mod expression;
 mod failure;
 mod groups;
 mod home;

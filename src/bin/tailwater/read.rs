@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use tailwater::{Cursor, Reader, RecordRef, Start, Step, Stream, Tail};
+use tailwater::{Cursor, Reader, RecordRef, Start, Step, Stream, Tail, Timestamp};
 
 use crate::args::{Filter, From, Global, Lines, Output, OutputArguments, ReadArguments, TailArguments};
 use crate::failure::{Failure, Result};
@@ -25,7 +25,7 @@ const INTERRUPTED: u8 = 130;
 pub fn read(global: &Global, arguments: &ReadArguments, out: &mut Out) -> Result<ExitCode> {
     let stream = arguments.home.stream(&open_read_only(global)?, &arguments.stream)?;
     let start = start(&arguments.from)?.unwrap_or(Start::Beginning);
-    let source = Source::Reader(stream.read(start)?);
+    let source = Source::Reader(stream.read(start)?.filter(expression(&arguments.filter)?));
     session(global, source, arguments.lines, &arguments.from, &arguments.filter, &arguments.output).run(out)
 }
 
@@ -40,8 +40,8 @@ pub fn tail(global: &Global, arguments: &TailArguments, out: &mut Out) -> Result
         },
     };
     let source = match arguments.follow {
-        true => Source::Tail(stream.tail(start)?),
-        false => Source::Reader(stream.read(start)?),
+        true => Source::Tail(stream.tail(start)?.filter(expression(&arguments.filter)?)),
+        false => Source::Reader(stream.read(start)?.filter(expression(&arguments.filter)?)),
     };
     session(global, source, Lines::All, &arguments.from, &arguments.filter, &arguments.output).run(out)
 }
@@ -80,6 +80,7 @@ fn before_last(stream: &Stream, lines: u64, filter: &Filter) -> Result<Cursor> {
                     }
                 }
                 Step::Gap(gap) => before = gap.cursor,
+                Step::Passed => {}
                 Step::End => break,
             }
         }
@@ -90,9 +91,19 @@ fn before_last(stream: &Stream, lines: u64, filter: &Filter) -> Result<Cursor> {
     }
 }
 
+/// What the engine is to leave out, which need not read blocks of the log that hold none of it.
+fn expression(filter: &Filter) -> Result<tailwater::Filter> {
+    match (&filter.expression, filter.level) {
+        (Some(expression), _) => Ok(expression.clone()),
+        (None, Some(level)) => Ok(tailwater::Filter::parse(&format!("level>={level}"))?),
+        (None, None) => Ok(tailwater::Filter::all()),
+    }
+}
+
 fn passes(filter: &Filter, record: &RecordRef<'_>) -> bool {
     let level = filter.level.is_none_or(|least| record.level().is_some_and(|level| least <= level));
-    level && filter.grep.as_ref().is_none_or(|text| contains(record.body(), text.as_bytes()))
+    let expression = filter.expression.as_ref().is_none_or(|expression| record.matches(expression));
+    level && expression && filter.grep.as_ref().is_none_or(|text| contains(record.body(), text.as_bytes()))
 }
 
 fn contains(body: &[u8], text: &[u8]) -> bool {
@@ -114,6 +125,13 @@ enum Source {
 }
 
 impl Source {
+    fn cursor(&self) -> Cursor {
+        match self {
+            Source::Reader(reader) => reader.cursor(),
+            Source::Tail(tail) => tail.cursor(),
+        }
+    }
+
     fn next(&mut self) -> Result<Step> {
         Ok(match self {
             Source::Reader(reader) => reader.next()?,
@@ -145,10 +163,7 @@ fn session<'a>(
     filter: &'a Filter,
     output: &OutputArguments,
 ) -> Session<'a> {
-    let begin = match &source {
-        Source::Reader(reader) => reader.cursor(),
-        Source::Tail(tail) => tail.cursor(),
-    };
+    let begin = source.cursor();
     Session {
         source,
         filter,
@@ -189,8 +204,7 @@ impl Session<'_> {
             match self.source.next()? {
                 Step::Records(batch) => {
                     for record in batch.iter() {
-                        let late = self.filter.until.is_some_and(|until| until <= record.ingest_time());
-                        if late || self.wanted == 0 {
+                        if self.is_late(record.ingest_time()) || self.wanted == 0 {
                             return Ok(());
                         }
                         if passes(self.filter, &record) {
@@ -204,14 +218,34 @@ impl Session<'_> {
                     output::gap(out, self.format, &gap)?;
                     self.reached = gap.cursor;
                 }
-                Step::End if follows => {}
-                Step::End => return Ok(()),
+                Step::Passed => self.pass(),
+                Step::End => {
+                    self.pass();
+                    if !follows {
+                        return Ok(());
+                    }
+                }
+            }
+            if self.is_late(self.source.cursor().ingest_time()) {
+                return Ok(());
             }
             if follows {
                 self.hand_over(out)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes note of what the filter left out, as far as it is of the time asked for.
+    fn pass(&mut self) {
+        let cursor = self.source.cursor();
+        if !self.is_late(cursor.ingest_time()) {
+            self.reached = cursor;
+        }
+    }
+
+    fn is_late(&self, time: Timestamp) -> bool {
+        self.filter.until.is_some_and(|until| until <= time)
     }
 
     fn hand_over(&mut self, out: &mut Out) -> Result<()> {
