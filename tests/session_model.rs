@@ -163,7 +163,7 @@ impl World {
         if 20 < self.sessions.len() {
             return;
         }
-        let level: Option<Level> = None; // TEMP
+        let level = [None, Some(Level::Error)][self.random.below(2)];
         let filter = level.map_or(Filter::all(), |level| Filter::parse(&format!("level={level}")).unwrap());
         let (start, read) = match self.random.below(3) {
             0 => (SessionStart::Now, self.log.len()),
