@@ -471,6 +471,47 @@ fn streams_of_one_name_are_told_apart_by_tenant_and_group() {
 }
 
 #[test]
+fn a_tail_of_a_service_reads_many_streams_and_those_made_later() {
+    let place = Place::new();
+    place.ok(&["stream", "create", "a"], b"");
+    place.ok(&["stream", "create", "b"], b"");
+    place.ok(&["stream", "create", "tagged", "--tag", "service=auth"], b"");
+    for (stream, service, text) in
+        [("a", "auth", "1"), ("b", "pay", "2"), ("b", "auth", "3"), ("a", "auth", "4")]
+    {
+        place.ok(&["append", stream, "--service", service], text.as_bytes());
+    }
+    place.ok(&["append", "tagged"], b"5");
+    place.ok(&["append", "a"], b"6");
+    let seen = |arguments: &[&str]| place.text(&[&["tail", "-o", "raw"], arguments].concat());
+    assert_eq!(seen(&["--service", "auth", "-n", "all"]), "1\n3\n4\n5\n");
+    assert_eq!(seen(&["--service", "auth", "-n", "2"]), "4\n5\n");
+    assert_eq!(seen(&["--service", "*", "-n", "all"]), "1\n2\n3\n4\n5\n6\n");
+    assert_eq!(seen(&["--service", "pay", "--filter", "2"]), "2\n");
+    assert_eq!(seen(&["--service", "auth", "--group", "default", "-n", "1"]), "5\n");
+    place.fails(&["tail"], b"", 2);
+    place.fails(&["tail", "a", "--service", "auth"], b"", 2);
+
+    let mut running =
+        place.command(&["tail", "-f", "-o", "raw", "--service", "auth", "-n", "1"]).spawn().unwrap();
+    let mut out = BufReader::new(running.stdout.take().unwrap());
+    let _running = Running(running);
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "5\n");
+    line.clear();
+    // A stream made while it follows is read from its beginning.
+    place.ok(&["stream", "create", "late"], b"");
+    place.ok(&["append", "late", "--service", "auth"], b"7");
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "7\n");
+    line.clear();
+    place.ok(&["append", "a", "--service", "auth"], b"8");
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "8\n");
+}
+
+#[test]
 fn json_has_what_the_record_has() {
     let place = Place::new();
     let input = concat!(

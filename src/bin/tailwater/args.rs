@@ -98,9 +98,9 @@ pub struct Home {
     /// Whose streams
     #[arg(long, value_name = "ID", default_value = "default")]
     pub tenant: TenantId,
-    /// Name of the group they are in
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub group: String,
+    /// Name of the group they are in; `default` without it
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -399,8 +399,13 @@ pub struct ReadArguments {
 pub struct TailArguments {
     #[command(flatten)]
     pub home: Home,
-    /// Name of the stream
-    pub stream: String,
+    /// Name of the stream; with --service none
+    #[arg(required_unless_present = "service")]
+    pub stream: Option<String>,
+    /// Instead of one stream, all of the tenant's (or of the group's) records of this service, and of streams whose tag `service`
+    /// is this those that name none, in the order in which they came in as far as this process can tell; `*`: any service
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["stream", "after_cursor", "cursor_file", "show_cursor"])]
+    pub service: Option<String>,
     /// Keep printing records as they come, until Ctrl-C
     #[arg(short, long)]
     pub follow: bool,

@@ -8,15 +8,20 @@ use crate::args::Home;
 use crate::failure::{Failure, Result};
 
 impl Home {
+    /// The group's name.
+    fn group(&self) -> &str {
+        self.group.as_deref().unwrap_or("default")
+    }
+
     /// Whether it is the group that every store has, whose streams have no limit.
     fn is_default(&self) -> bool {
-        self.tenant.as_str() == "default" && self.group == "default"
+        self.tenant.as_str() == "default" && self.group() == "default"
     }
 
     /// The tenant, and its group.
     pub fn find(&self, store: &Store) -> Result<(Tenant, GroupId)> {
         let tenant = store.tenant(&self.tenant);
-        let found = tenant.group_named(&self.group);
+        let found = tenant.group_named(self.group());
         let found = found.map_err(|err| hint(err, "`tailwater group create` makes it"))?;
         Ok((tenant, found.id))
     }
@@ -24,9 +29,9 @@ impl Home {
     /// Makes the group where there is none.
     pub fn ensure(&self, store: &Store) -> Result<()> {
         let tenant = store.tenant(&self.tenant);
-        match tenant.group_named(&self.group) {
+        match tenant.group_named(self.group()) {
             Err(err) if *err.kind() == ErrorKind::NotFound => {
-                tenant.create_group(GroupSpec::new(GroupName::new(&self.group)?))?;
+                tenant.create_group(GroupSpec::new(GroupName::new(self.group())?))?;
                 Ok(())
             }
             found => Ok(found.map(drop)?),

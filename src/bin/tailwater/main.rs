@@ -11,6 +11,7 @@ mod home;
 mod line;
 mod lines;
 mod maintenance;
+mod many;
 mod output;
 mod print;
 mod read;

@@ -13,7 +13,7 @@ use tailwater::{Cursor, Reader, RecordRef, Start, Step, Stream, Tail, Timestamp}
 use crate::args::{Filter, From, Global, Lines, Output, OutputArguments, ReadArguments, TailArguments};
 use crate::failure::{Failure, Result};
 use crate::print::Out;
-use crate::{cursor_file, open_read_only, output};
+use crate::{cursor_file, many, open_read_only, output};
 
 /// How soon a tail notices Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -31,7 +31,8 @@ pub fn read(global: &Global, arguments: &ReadArguments, out: &mut Out) -> Result
 
 /// Prints the last records of a stream, and follows it if asked to.
 pub fn tail(global: &Global, arguments: &TailArguments, out: &mut Out) -> Result<ExitCode> {
-    let stream = arguments.home.stream(&open_read_only(global)?, &arguments.stream)?;
+    let Some(name) = &arguments.stream else { return many::tail(global, arguments, out) };
+    let stream = arguments.home.stream(&open_read_only(global)?, name)?;
     let start = match start(&arguments.from)? {
         Some(start) => start,
         None => match arguments.lines.unwrap_or(Lines::Count(10)) {
@@ -58,7 +59,7 @@ fn start(from: &From) -> Result<Option<Start>> {
 
 /// The position before the last `lines` records that pass `filter`. Looks at ever longer ends of the stream, so that
 /// what is asked for often, a few records of many, is found without reading it all.
-fn before_last(stream: &Stream, lines: u64, filter: &Filter) -> Result<Cursor> {
+pub fn before_last(stream: &Stream, lines: u64, filter: &Filter) -> Result<Cursor> {
     let mut window = lines.max(1000);
     loop {
         let mut reader = stream.read(Start::Last(window))?;
@@ -100,7 +101,7 @@ fn expression(filter: &Filter) -> Result<tailwater::Filter> {
     }
 }
 
-fn passes(filter: &Filter, record: &RecordRef<'_>) -> bool {
+pub fn passes(filter: &Filter, record: &RecordRef<'_>) -> bool {
     let level = filter.level.is_none_or(|least| record.level().is_some_and(|level| least <= level));
     let expression = filter.expression.as_ref().is_none_or(|expression| record.matches(expression));
     level && expression && filter.grep.as_ref().is_none_or(|text| contains(record.body(), text.as_bytes()))
@@ -256,7 +257,7 @@ impl Session<'_> {
 }
 
 /// A flag that Ctrl-C, `kill` and a closed terminal raise; once more of the same ends the process at once.
-fn interrupt() -> Result<Arc<AtomicBool>> {
+pub fn interrupt() -> Result<Arc<AtomicBool>> {
     let raised = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         let exit_code = 128 + signal;
