@@ -124,17 +124,21 @@ impl Ask {
             .headers
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse().ok());
-        if said.is_some_and(|length: usize| limit < length) {
-            return Err(fault::too_large(api, limit));
-        }
         let mut chunks = std::mem::take(&mut self.body).into_data_stream();
-        let mut body = Vec::with_capacity(said.unwrap_or(0));
+        let mut body = Vec::with_capacity(said.unwrap_or(0).min(limit));
+        let mut length = 0;
         while let Some(chunk) = timeout(PATIENCE, chunks.next()).await.map_err(|_| fault::too_slow(api))? {
             let chunk = chunk.map_err(|err| ApiError::not_json(api, format!("it broke off: {err}")))?;
-            if limit < body.len() + chunk.len() {
-                return Err(fault::too_large(api, limit));
+            length += chunk.len();
+            if length <= limit {
+                body.extend_from_slice(&chunk);
+            } else if LARGE < length {
+                break;
             }
-            body.extend_from_slice(&chunk);
+            // What is over the limit is read and dropped: who still writes would not read an answer.
+        }
+        if limit < length {
+            return Err(fault::too_large(api, limit));
         }
         Ok(body.into())
     }

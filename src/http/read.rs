@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -46,11 +47,12 @@ impl Reading {
         Ok(Reading { tail, bell: Arc::new(Bell(Notify::new())), stopped, _turn: turn })
     }
 
-    /// Reads on, and waits until `deadline` for something to come; what it gives then may be nothing.
+    /// Reads on, and waits up to `wait` for something to come; what it gives then may be nothing.
     ///
     /// # Errors
     /// `Closed` once the server is ending; as [`Session::poll`].
-    pub(super) async fn next(mut self, deadline: Instant) -> Result<(Reading, Polled)> {
+    pub(super) async fn next(mut self, wait: Duration) -> Result<(Reading, Polled)> {
+        let deadline = Instant::now() + wait;
         loop {
             if *self.stopped.borrow() {
                 return Err(ending());

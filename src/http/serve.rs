@@ -24,8 +24,8 @@ use crate::{Error, Result, Store};
 const CONNECTIONS: usize = 1024;
 /// How long the head of a request may take to arrive, and a connection to ask for more.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
-/// Bytes of a request's head, at most.
-const HEAD_BYTES: usize = 64 << 10;
+/// Bytes of a request's head from which on no more of it is read.
+const HEAD_BYTES: usize = 32 << 10;
 /// Header lines of a request, at most.
 const HEADERS: usize = 100;
 /// How long requests that were begun may take to end once the server is to.

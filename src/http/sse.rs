@@ -8,7 +8,6 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::read::Reading;
 use crate::api::{ApiError, Call, TailGap, TailRecord};
@@ -48,7 +47,7 @@ pub(super) fn events(reading: Reading) -> Response {
 }
 
 async fn follow(reading: Reading, sent: Option<SessionCursor>) -> Option<(Result<Bytes, Infallible>, Stage)> {
-    match reading.next(Instant::now() + KEEP_ALIVE).await {
+    match reading.next(KEEP_ALIVE).await {
         Ok((reading, polled)) => {
             let reached = Some(polled.cursor());
             Some((chunk(print(&polled, sent)), Stage::Follow(reading, reached)))

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use tokio::time::Instant;
 
 use super::ask::{Ask, SMALL, answer};
 use super::auth::Owner;
@@ -88,7 +87,6 @@ pub(super) async fn records(ask: Ask) -> Answer {
     let id = ask.path("id");
     let limit = ask.number("limit", 1..=MAX_LIMIT, DEFAULT_LIMIT)? as usize;
     let wait = ask.number("waitMs", 0..=MAX_WAIT.as_millis() as u64, 0)?;
-    let deadline = Instant::now() + Duration::from_millis(wait);
     let shared = ask.shared;
     let reading = blocking(move || {
         let tenants = candidates.tenants(&shared.store).map_err(failed)?;
@@ -99,7 +97,7 @@ pub(super) async fn records(ask: Ask) -> Answer {
         let limit = Limit { records: limit, bytes: ANSWER_BYTES };
         Reading::begin(&session, turn, shared.stopped.clone(), limit).map_err(failed)
     });
-    let (_turn, polled) = reading.await?.next(deadline).await.map_err(failed)?;
+    let (_turn, polled) = reading.await?.next(Duration::from_millis(wait)).await.map_err(failed)?;
     Ok(answer(StatusCode::OK, &RecordsResponse::from(&polled)))
 }
 

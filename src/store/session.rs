@@ -255,6 +255,17 @@ pub struct SessionTail {
 }
 
 impl SessionTail {
+    /// Reads what is there, without waiting. It may give nothing and move the cursor on all the same, as [`Session::poll`] does.
+    ///
+    /// # Errors
+    /// As [`Session::poll`].
+    pub fn try_next(&mut self) -> Result<Polled> {
+        let Some(mut reading) = self.read.live.reading() else {
+            return Err(self.read.session.busy("another read of it is under way"));
+        };
+        self.read.once(&mut reading, self.limit)
+    }
+
     /// Reads on; what it gives is never empty. Not ready: the task is woken once there may be something.
     ///
     /// It looks at mapped memory and takes short locks; a page that is not in memory is waited for.
@@ -281,19 +292,6 @@ impl SessionTail {
                 return Poll::Pending;
             }
         }
-    }
-}
-
-impl SessionTail {
-    /// Reads what is there, without waiting. It may give nothing and move the cursor on all the same, as [`Session::poll`] does.
-    ///
-    /// # Errors
-    /// As [`Session::poll`].
-    pub fn try_next(&mut self) -> Result<Polled> {
-        let Some(mut reading) = self.read.live.reading() else {
-            return Err(self.read.session.busy("another read of it is under way"));
-        };
-        self.read.once(&mut reading, self.limit)
     }
 }
 
