@@ -435,7 +435,8 @@ fn deleting_a_tenant_takes_its_groups_streams_and_sessions_and_nobody_elses() {
     assert!(store.verify().unwrap().is_sound());
 }
 
-/// What a deletion is interrupted on: a group of two streams with records and one without, and a neighbour.
+/// What a deletion is interrupted on: a group of two streams with records and one without, a session of its tenant's, and a
+/// neighbour.
 struct Scene {
     machine: Machine,
     shop: GroupId,
@@ -453,6 +454,7 @@ impl Scene {
         let other = neighbour.create_group(group("shop")).unwrap().id;
         let kept = neighbour.create_stream(other, named("kept")).unwrap();
         let streams = ["a", "b", "empty"].map(|name| tenant.create_stream(shop, named(name)).unwrap());
+        tenant.create_session(SessionSpec::new(UserId::new("user").unwrap())).unwrap();
         for stream in [&streams[0], &streams[1], &kept] {
             stream.append_with(&Record::new("a record"), Durability::Sync).unwrap();
         }
@@ -486,6 +488,10 @@ impl Scene {
                     check_kind(store.stream_by_id(*stream), ErrorKind::NotFound);
                 }
                 assert!(of_group.is_empty(), "{when}: {of_group:?}");
+                let is_tenant_gone = !store.tenants().unwrap().contains(tenant.id());
+                for session in tenant.sessions().unwrap() {
+                    assert_eq!(session.state == SessionState::Closed, is_tenant_gone, "{when}");
+                }
                 true
             }
         }

@@ -448,29 +448,32 @@ impl Shared {
         Arc::clone(self.changes.lock().entry(tenant.clone()).or_default())
     }
 
-    /// Has a stream that is in memory keep what the catalogue says of it now.
-    fn apply_policy(&self, id: StreamId) {
+    /// Brings a stream along with what the catalogue says of it now.
+    fn bring_along(&self, id: StreamId) -> Result<()> {
+        self.apply(id);
+        self.write_meta(id)
+    }
+
+    /// Has a stream that is in memory keep to what the catalogue says of it now.
+    fn apply(&self, id: StreamId) {
+        self.quiet.lock().remove(&id);
         // Before the catalogue's lock, which whoever is opening the stream waits for.
         let Some(core) = self.loaded.get(id) else { return };
         let catalog = self.catalog.lock();
         // It may have been deleted meanwhile.
         if let Ok(entry) = catalog.stream(id) {
             core.set_policy(policy(&self.env, &catalog, entry));
+            core.set_member(member(entry));
         }
     }
 
-    /// Brings a stream along with what the catalogue says of it now.
-    fn bring_along(&self, id: StreamId) -> Result<()> {
-        self.quiet.lock().remove(&id);
+    /// Writes what the catalogue says of a stream now into its own file.
+    fn write_meta(&self, id: StreamId) -> Result<()> {
         let core = self.loaded.get(id);
         let catalog = self.catalog.lock();
         let meta = catalog.meta(id)?.encode();
         let path = match &core {
-            Some(core) => {
-                core.set_policy(policy(&self.env, &catalog, catalog.stream(id)?));
-                core.set_member(member(catalog.stream(id)?));
-                core.set_meta(meta.clone())
-            }
+            Some(core) => core.set_meta(meta.clone()),
             None => self.stream_dir(id).join(names::META),
         };
         // A stream without records has no files yet. Where there is no room the file says what it said, for the

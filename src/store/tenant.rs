@@ -122,11 +122,11 @@ impl Tenant {
         };
         // First what counts, then what costs a file each.
         for &id in &streams {
-            shared.apply_policy(id);
+            shared.apply(id);
         }
         let mut outcome = Ok(());
         for id in streams {
-            match shared.bring_along(id) {
+            match shared.write_meta(id) {
                 // Deleted meanwhile.
                 Err(err) if *err.kind() == ErrorKind::NotFound => {}
                 done => outcome = outcome.and(done),

@@ -187,6 +187,8 @@ struct Search<'q, P> {
 impl<P: FnMut(&RecordRef<'_>) -> bool> Search<'_, P> {
     /// Takes what passes of the records up to `end`, `limit` at most; whether it came to `end`.
     fn read(&mut self, mut reader: Reader, end: u64, limit: usize) -> Result<bool> {
+        // The block it begins in begins before it.
+        let after = self.query.after;
         let mut taken = 0;
         while reader.offset < end {
             let bytes = usize::try_from(end - reader.offset).unwrap_or(usize::MAX);
@@ -202,7 +204,7 @@ impl<P: FnMut(&RecordRef<'_>) -> bool> Search<'_, P> {
                         let Some(record) = records.next().filter(|record| record.offset() < end) else {
                             break;
                         };
-                        if self.is_asked_for(&record) && (self.passes)(&record) {
+                        if after.is_none_or(|after| after < record.offset()) && (self.passes)(&record) {
                             self.page.found.push((number, at));
                             taken += 1;
                             if taken == limit {
@@ -224,12 +226,6 @@ impl<P: FnMut(&RecordRef<'_>) -> bool> Search<'_, P> {
             }
         }
         Ok(true)
-    }
-
-    /// Whether a record is of the stretch asked for. Seeks land earlier where there is damage, and blocks begin before it.
-    fn is_asked_for(&self, record: &RecordRef<'_>) -> bool {
-        self.query.times.contains(&record.ingest_time())
-            && self.query.after.is_none_or(|after| after < record.offset())
     }
 }
 
