@@ -5,9 +5,12 @@
 //! checksums right after it was altered, so that what lies behind them is reached too. `fuzz/` runs the targets under
 //! libFuzzer, `tests/corpus.rs` replays their corpora.
 
+pub mod filter;
+
 use byteorder::{ByteOrder, LittleEndian as LE};
 use uuid::Uuid;
 
+use crate::filter::{Filter, Summary};
 use crate::format::checkpoint::{self, Checkpoint};
 use crate::format::cursor;
 use crate::format::envelope;
@@ -19,19 +22,22 @@ use crate::segment::recover::{decide, scan};
 use crate::segment::walk::{Found, Frames, is_boundary};
 use crate::vfs::guard::Mark;
 use crate::vfs::region::CLAIMED;
-use crate::{Cursor, Level, Record, StreamId, Timestamp};
+use crate::{Cursor, ErrorKind, Level, Record, StreamId, Timestamp};
+
+use filter::{Choices, Drawn, Said};
 
 /// Takes an input, and panics where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target and its name, which is also that of its file in `fuzz/fuzz_targets` and its folder in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("frame_raw", frame_raw),
     ("frame_fix", frame_fix),
     ("segment_recover", segment_recover),
     ("cursor_decode", cursor_decode),
     ("metadata_decode", metadata_decode),
     ("index_decode", index_decode),
+    ("filter", filter),
 ];
 
 /// Longer inputs find nothing that shorter ones do not.
@@ -204,6 +210,62 @@ pub fn index_decode(data: &[u8]) {
         index.epoch_before(offset);
         index.walk_from_record(offset);
         index.walk_from_time(Timestamp::from_nanos(offset as i64));
+    }
+}
+
+/// Length of a text (1 byte) and the text, which may be a filter; then choices that a filter is drawn by, which is one, and
+/// records.
+pub fn filter(data: &[u8]) {
+    let Some((length, rest)) = data.split_first() else { return };
+    let (text, choices) = rest.split_at(rest.len().min(usize::from(*length)));
+    let mut choices = Choices(choices);
+    let (said, drawn) = Said::draw(&mut choices);
+    let records: Vec<Drawn> = (0..3).map(|_| Drawn::draw(&mut choices, 0)).collect();
+    let ingest = Timestamp::from_millis(1_700_000_000_001);
+
+    // As a log has them, and as its index sums them up.
+    let mut frames = Vec::new();
+    let mut index = Index::new(0, Timestamp::MIN);
+    for record in &records {
+        let record = record.record();
+        let checked = Checked::new(&record).expect("within the limits");
+        let mut bytes = vec![0; checked.word().span()];
+        let place = Place { salt: 0, offset: index.end };
+        checked.write(place, 0, ingest, |at, piece| bytes[at..][..piece.len()].copy_from_slice(piece));
+        let frame = frame::parse(&bytes, place).expect("just written");
+        index.add(place.offset, &frame);
+        frames.push(bytes);
+    }
+    let passes = |filter: &Filter| -> Vec<bool> {
+        let passes = frames.iter().map(|bytes| {
+            let header = FrameHeader::of_checked(bytes);
+            filter.matches_encoded(header.word, header.ingest, &bytes[HEADER..header.word.length()])
+        });
+        let passes: Vec<bool> = passes.collect();
+        let summary = Summary::of(&index, 0).expect("nothing is damaged");
+        assert!(
+            !passes.contains(&true) || filter.may_match(&summary),
+            "a block is skipped that holds what passes"
+        );
+        passes
+    };
+    if drawn.len() <= crate::filter::MAX_BYTES {
+        let filter = Filter::parse(&drawn).unwrap_or_else(|err| panic!("{drawn}: {err}"));
+        let expected: Vec<bool> = records.iter().map(|record| said.holds(record, ingest)).collect();
+        assert_eq!(passes(&filter), expected, "{drawn} on {records:?}");
+    }
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    match Filter::parse(text) {
+        Ok(filter) => {
+            assert_eq!(filter.as_str(), text);
+            let negated = Filter::parse(&format!("NOT({text})")).ok().filter(|_| !filter.is_all());
+            let negated = negated.map(|negated| passes(&negated).iter().map(|passes| !passes).collect());
+            assert!(negated.is_none_or(|negated: Vec<bool>| negated == passes(&filter)));
+        }
+        Err(err) => {
+            let ErrorKind::FilterInvalid { position } = *err.kind() else { panic!("{err:?}") };
+            assert!(position <= text.len() && text.is_char_boundary(position), "{err}");
+        }
     }
 }
 
