@@ -198,6 +198,31 @@ fn quotas_hold_and_deleting_a_group_takes_its_streams_along() {
 }
 
 #[test]
+fn deleting_a_tenant_is_one_change_that_takes_its_groups_and_streams_along() {
+    let dir = Dir::new();
+    let mut catalog = dir.open().unwrap();
+    populate(&mut catalog);
+    let other = TenantId::new("other").unwrap();
+    let web = catalog.group_named(&other, "web").unwrap().id;
+    let access = catalog.stream_named(&other, web, "access").unwrap().id;
+    let before = catalog.sequence;
+    assert_eq!(catalog.delete_tenant(&other).unwrap(), [access]);
+    assert_eq!(catalog.sequence, before + 1);
+    check_kind(catalog.delete_tenant(&other), ErrorKind::NotFound);
+    check_kind(catalog.delete_tenant(&tenant()), ErrorKind::Invalid { field: "project_id" });
+    for catalog in [&catalog, &dir.follow().unwrap()] {
+        check_kind(catalog.stream(access).cloned(), ErrorKind::NotFound);
+        check_kind(catalog.group(&other, web).cloned(), ErrorKind::NotFound);
+        assert_eq!(catalog.tenants().map(|tenant| tenant.id.as_str()).collect::<Vec<_>>(), [DEFAULT]);
+        assert_eq!(names(catalog), ["kept"]);
+    }
+    // As docs/format.md numbers it.
+    let record = files::encode_record(catalog.store_id(), 7, Change::DeleteTenant(other));
+    let payload = [&5u32.to_le_bytes()[..], &5u64.to_le_bytes(), b"other"].concat();
+    assert!(record.windows(payload.len()).any(|window| window == payload));
+}
+
+#[test]
 fn a_torn_last_change_is_all_that_is_lost_wherever_it_tore() {
     let dir = Dir::new();
     let mut catalog = dir.open().unwrap();
