@@ -740,3 +740,39 @@ fn every_real_file_comes_out_as_it_went_in_also_from_the_cursor_of_any_line() {
         }
     }
 }
+
+#[test]
+fn a_session_reads_behind_what_it_committed_and_from_there_again() {
+    let place = Place::new();
+    place.append("web", b"0\n");
+    let create = ["session", "create", "--user", "u1", "--filter", "body!~skip", "--stream", "web"];
+    let id = place.text(&create);
+    let id = id.trim();
+    place.append("web", b"1\nskip\n2\n");
+    place.append("app", b"elsewhere\n");
+    let poll = ["session", "poll", id, "-o", "raw"];
+    assert_eq!(place.text(&poll), "1\n2\n");
+    assert_eq!(place.text(&[&poll[..], &["-n", "1", "--commit"]].concat()), "1\n");
+    assert_eq!(place.text(&poll), "2\n");
+    // By a cursor that was printed with it.
+    let printed = place.json(&["session", "poll", id, "-o", "json", "--show-cursor"]);
+    assert_eq!(printed[0]["body"], "2");
+    let cursor = printed.last().unwrap()["cursor"].as_str().unwrap();
+    let shown = place.json(&["session", "commit", id, cursor, "--json"]);
+    assert_eq!((&shown[0]["lastCursor"], &shown[0]["userUuid"]), (&cursor.into(), &"u1".into()));
+    assert_eq!(place.text(&poll), "");
+    assert!(place.fails(&["session", "commit", id, "cursor-0000001"], b"", 2).contains("cursor"));
+    // One of a stream's does to begin with.
+    let read = place.json(&["read", "web", "-o", "json", "-n", "1"]);
+    let begin = ["--after-cursor", read[0]["cursor"].as_str().unwrap()];
+    assert!(place.fails(&[&create[..4], &["--group", "none"]].concat(), b"", 1).contains("none"));
+    let other = place.text(&[&create[..4], &["--group", "default"], &begin].concat());
+    assert_eq!(place.text(&["session", "poll", other.trim(), "-o", "raw"]), "1\nskip\n2\nelsewhere\n");
+    let listed = place.text(&["session", "list"]);
+    assert!(listed.contains(id) && listed.contains(other.trim()) && listed.contains("suspended"), "{listed}");
+    assert!(place.text(&["session", "list", "--tenant", "nobody"]).lines().count() == 1);
+    place.fails(&["session", "show", id, "--tenant", "nobody"], b"", 1);
+    place.ok(&["session", "close", id], b"");
+    assert!(place.text(&["session", "show", id]).contains("closed"));
+    assert!(place.fails(&poll, b"", 1).contains("closed"));
+}

@@ -18,11 +18,7 @@ const MAX_TOKEN: usize = 8192;
 /// ```
 /// use tailwater::http::Auth;
 ///
-/// let auth = Auth::tokens("
-///     # the token, then the tenants it owns
-///     s3cr3t-of-web       web
-///     s3cr3t-of-operators web,api,batch
-/// ")?;
+/// let auth = Auth::tokens("s3cr3t-of-web web\ns3cr3t-of-operators web,api,batch\n")?;
 /// assert!(!auth.is_open() && Auth::open().is_open());
 /// # Ok::<(), tailwater::Error>(())
 /// ```

@@ -106,3 +106,49 @@ fn event(text: &mut String, name: Option<&str>, id: Option<SessionCursor>, data:
     let data = serde_json::to_string(data).expect("our own types serialise");
     *text += &format!("data: {data}\n\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::BodyDataStream;
+    use futures_util::StreamExt;
+    use tokio::sync::watch;
+    use tokio::time::Instant;
+
+    use super::super::turns::Turns;
+    use super::*;
+    use crate::{Filter, Record, SessionSpec, Store, StreamName, StreamSpec, TenantId, UserId};
+
+    async fn next(chunks: &mut BodyDataStream) -> Option<String> {
+        let chunk = chunks.next().await?.unwrap();
+        Some(String::from_utf8(chunk.to_vec()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_broken_by_a_comment_that_moves_the_position_on_where_it_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let stream = store.create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        let spec = SessionSpec::new(UserId::new("u").unwrap()).filter(Filter::parse("wanted").unwrap());
+        let session = store.tenant(&TenantId::new("default").unwrap()).create_session(spec).unwrap();
+        let turn = Arc::new(Turns::default()).begin(session.id()).unwrap();
+        let reading = Reading::begin(&session, turn, watch::channel(false).1, CHUNK).unwrap();
+        let mut chunks = events(reading).into_body().into_data_stream();
+        assert_eq!(next(&mut chunks).await.unwrap(), "retry: 1000\n\n");
+        let begun = Instant::now();
+        stream.append(&Record::new("other")).unwrap();
+        let text = next(&mut chunks).await.unwrap();
+        assert!(KEEP_ALIVE <= begun.elapsed());
+        let moved = text.strip_prefix(":\nid: ").and_then(|rest| rest.strip_suffix("\n\n"));
+        assert!(moved.is_some_and(|id| id.parse::<SessionCursor>().is_ok()), "{text:?}");
+        stream.append(&Record::new("wanted")).unwrap();
+        let text = next(&mut chunks).await.unwrap();
+        assert!(
+            text.starts_with("id: ") && text.contains("\ndata: {") && text.ends_with("}\n\n"),
+            "{text:?}"
+        );
+        store.close().unwrap();
+        assert_eq!(next(&mut chunks).await, None);
+    }
+}
