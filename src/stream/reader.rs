@@ -253,7 +253,8 @@ impl Reader {
             {
                 return Ok(step);
             }
-            let Some(place) = &self.place else { return Ok(Step::End) };
+            // Retention was quicker; there is a new start now.
+            let Some(place) = &self.place else { continue };
             let mut end = place.segment.published(&place.region, self.core.env.read_only)?;
             if self.durable_only {
                 end = end.min(self.core.durable());
@@ -289,12 +290,16 @@ impl Reader {
             .is_some_and(|last| self.offset <= last.base || last.end().is_none_or(|end| self.offset < end))
     }
 
-    /// Finds the segment that covers the offset. A step: what came instead.
+    /// Finds the segment that covers the offset. A step: what came instead. Neither: the log begins behind the offset by now.
     fn enter(&mut self) -> Result<Option<Step>> {
         if self.core.env.read_only {
             self.core.follow(self.offset)?;
         }
         let segments = self.core.segments();
+        // What retention removed is missing from the list only once the log's new start is known.
+        if self.offset < self.core.log_start() {
+            return Ok(None);
+        }
         let after = segments.partition_point(|segment| segment.base <= self.offset);
         let next = segments.get(after).map(|segment| segment.base);
         let segment = match after.checked_sub(1).map(|index| &segments[index]) {
@@ -329,7 +334,7 @@ impl Reader {
                 Ok(None)
             }
             Err(err) => {
-                // Retention may have been quicker; the caller's loop then finds the new start.
+                // Retention may have been quicker.
                 if self.offset < self.core.log_start() {
                     return Ok(None);
                 }
