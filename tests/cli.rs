@@ -620,6 +620,51 @@ fn text_never_lets_a_log_steer_the_terminal() {
 }
 
 #[test]
+fn an_expression_chooses_and_one_that_does_not_parse_is_pointed_at() {
+    let place = Place::new();
+    let input: String = (0..1000)
+        .map(|index| {
+            let level = if index % 100 == 0 { "error" } else { "info" };
+            format!(
+                "level={level} service=s{} status={} msg=\"number {index}\"\n",
+                index % 2,
+                200 + index % 7
+            )
+        })
+        .collect();
+    place.ok(&["append", "--create", "log", "--format", "logfmt"], input.as_bytes());
+    let numbers = |arguments: &[&str]| -> Vec<u32> {
+        let command = [&arguments[..1], &["log", "-o", "raw"], &arguments[1..]].concat();
+        place
+            .text(&command)
+            .lines()
+            .map(|line| line.strip_prefix("number ").unwrap().parse().unwrap())
+            .collect()
+    };
+    assert_eq!(numbers(&["read", "--filter", "level=error status>=205"]), [300, 600]);
+    assert_eq!(numbers(&["read", "--filter", "level=error -status<205", "-n", "1"]), [300]);
+    assert_eq!(numbers(&["read", "--filter", "service=s1 \"number 99\""]), [99, 991, 993, 995, 997, 999]);
+    assert_eq!(numbers(&["tail", "--filter", "service=s0", "-n", "2"]), [996, 998]);
+    // All of them have to let a record pass.
+    assert_eq!(numbers(&["read", "--filter", "service=s0", "--level", "warn", "--grep", "00"]).len(), 9);
+    assert_eq!(numbers(&["read", "--filter", "service=s1", "--level", "warn"]), [0_u32; 0]);
+    assert_eq!(numbers(&["read", "--filter", "*", "--until", "1h"]), [0_u32; 0]);
+    // What was passed over need not be looked at again.
+    let cursor = |expression| {
+        let printed = place.json(&["read", "log", "--filter", expression, "--json", "--show-cursor"]);
+        printed.last().unwrap()["cursor"].clone()
+    };
+    assert_eq!(cursor("absent"), cursor(""));
+
+    for command in ["read", "tail"] {
+        let said = place.fails(&[command, "log", "--filter", "level=error OR level=loud"], b"", 2);
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines[0].contains("byte 21") && lines[0].contains("expected a level"), "{said}");
+        assert_eq!(lines[1..3], ["  level=error OR level=loud", "                       ^"], "{said}");
+    }
+}
+
+#[test]
 fn damage_is_told_by_verify_and_its_neighbours_are_read() {
     let place = Place::new();
     place.append("log", &numbered(1000));

@@ -443,7 +443,7 @@ fn what_repair_marked_lost_is_a_gap_for_every_filter() {
 fn a_position_behind_a_mark_that_begins_a_block_has_the_time_of_the_record_before() {
     let machine = Machine::new();
     let (store, stream) = machine.create();
-    stream.append(&Record::new(&[0; 200_000])).unwrap();
+    stream.append(&Record::new(&[0; 300_000])).unwrap();
     machine.clock.advance(HOUR);
     // They fill a block to its last byte.
     let last = (0..64).map(|_| stream.append(&Record::new(&[0; 1000])).unwrap()).last().unwrap();
