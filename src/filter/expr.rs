@@ -97,7 +97,7 @@ impl Order {
 pub(super) enum Test {
     /// It is one of these.
     OneOf(Vec<Box<[u8]>>),
-    Contains(Finder<'static>),
+    Contains(Box<Finder<'static>>),
     StartsWith(Box<[u8]>),
     Glob(Glob),
     Compares(Order, Operand),

@@ -28,7 +28,7 @@ struct Stars {
 /// A stretch between two stars, not empty.
 #[derive(Debug)]
 enum Piece {
-    Plain(Finder<'static>),
+    Plain(Box<Finder<'static>>),
     Gaps(Gaps),
 }
 
@@ -78,7 +78,7 @@ fn fits(pattern: &[u8], value: &[u8]) -> bool {
 impl Piece {
     fn new(part: &[u8]) -> Piece {
         if !part.contains(&b'?') {
-            return Piece::Plain(Finder::new(part).into_owned());
+            return Piece::Plain(Box::new(Finder::new(part).into_owned()));
         }
         let words = part.len().div_ceil(64);
         let mut fits = vec![0; 256 * words];
@@ -142,14 +142,13 @@ mod tests {
     /// Every word of up to `length` letters.
     fn words(letters: &[u8], length: usize) -> Vec<Vec<u8>> {
         let mut words = vec![vec![]];
-        let mut from = 0;
+        let mut longest = words.clone();
         for _ in 0..length {
-            for at in from..words.len() {
-                from = at + 1;
-                for letter in letters {
-                    words.push([&words[at][..], &[*letter]].concat());
-                }
-            }
+            let longer = |word: &Vec<u8>| {
+                letters.iter().map(|letter| [word, &[*letter][..]].concat()).collect::<Vec<_>>()
+            };
+            longest = longest.iter().flat_map(longer).collect();
+            words.extend(longest.iter().cloned());
         }
         words
     }

@@ -149,10 +149,10 @@ impl<'a> Parser<'a> {
         self.at = at;
         let bytes = match self.next() {
             Some(b'"') => self.quoted()?,
-            _ => Cow::Borrowed(self.text[at..behind].as_bytes()),
+            _ => Cow::Borrowed(&self.text.as_bytes()[at..behind]),
         };
         self.at = behind;
-        Ok(Expr::Is(Field::Body, Test::Contains(Finder::new(&*bytes).into_owned())))
+        Ok(Expr::Is(Field::Body, test(Operator::Contains, bytes)))
     }
 
     /// Reads the name of a field, or what may turn out to be text.
@@ -349,7 +349,9 @@ fn compare(subject: Subject, operator_at: usize, operator: Operator, value: Valu
 fn test(operator: Operator, value: Cow<'_, [u8]>) -> Test {
     match operator {
         Operator::Equal | Operator::NotEqual => Test::OneOf(vec![value.into()]),
-        Operator::Contains | Operator::NotContains => Test::Contains(Finder::new(&*value).into_owned()),
+        Operator::Contains | Operator::NotContains => {
+            Test::Contains(Box::new(Finder::new(&*value).into_owned()))
+        }
         Operator::Prefix => Test::StartsWith(value.into()),
         Operator::Glob => Test::Glob(Glob::new(&value)),
         Operator::Compare(order) => {

@@ -89,7 +89,7 @@ impl Reader {
     pub(super) fn set_filter(&mut self, filter: Filter) {
         let is_at_cursor = self.offset == self.cursor.offset;
         let ingest = is_at_cursor.then_some(self.cursor.ingest);
-        self.sieve = (!filter.is_all()).then(|| Sieve { filter, ingest, work: WORK });
+        self.sieve = if filter.is_all() { None } else { Some(Sieve { filter, ingest, work: WORK }) };
     }
 
     /// Moves the cursor to where the reader stands.
