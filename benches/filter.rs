@@ -11,6 +11,8 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use support::fixture::{self, Bodies};
+use support::table::Table;
+use support::table::Target::{AtLeast, AtMost};
 use tailwater::{Filter, Level, Record, Start, Step, Store, Stream, StreamName, StreamSpec};
 
 const BODY: usize = 256;
@@ -104,35 +106,21 @@ fn each(time: Duration) -> f64 {
 
 /// The figures with a target, then the rest, each as the median of the rounds and the span they lie in.
 fn report(rounds: &[Round]) {
-    let head = ["figure", "median", "lowest", "highest", "target", "verdict"];
-    println!("{:<58} {:>9} {:>9} {:>9} {:>8}  {}", head[0], head[1], head[2], head[3], head[4], head[5]);
-    let line = |figure: &str, least: Option<f64>, most: Option<f64>, measure: &dyn Fn(&Round) -> f64| {
-        let mut values: Vec<_> = rounds.iter().map(measure).collect();
-        values.sort_by(f64::total_cmp);
-        let [lowest, median, highest] = [0, values.len() / 2, values.len() - 1].map(|at| values[at]);
-        let target = match (least, most) {
-            (Some(least), _) => format!(">= {least}"),
-            (_, Some(most)) => format!("<= {most}"),
-            _ => String::new(),
-        };
-        let holds = least.is_none_or(|least| least <= median) && most.is_none_or(|most| median <= most);
-        let verdict = if target.is_empty() {
-            ""
-        } else if holds {
-            "PASS"
-        } else {
-            "MISS"
-        };
-        println!("{figure:<58} {median:>9.2} {lowest:>9.2} {highest:>9.2} {target:>8}  {verdict}");
-    };
-    line("scan / level=error, 1 in 1,000,000", Some(5.0), None, &|round| round.rare / round.rare_level);
-    line("scan / service=back, 1 in 1,000,000", Some(5.0), None, &|round| round.rare / round.rare_service);
-    line("level=error on every record / scan", None, Some(1.5), &|round| round.common_level / round.common);
+    let table = Table::new(rounds);
+    table.line("scan / level=error, 1 in 1,000,000", Some(AtLeast(5.0)), |round| {
+        round.rare / round.rare_level
+    });
+    table.line("scan / service=back, 1 in 1,000,000", Some(AtLeast(5.0)), |round| {
+        round.rare / round.rare_service
+    });
+    table.line("level=error on every record / scan", Some(AtMost(1.5)), |round| {
+        round.common_level / round.common
+    });
     println!();
-    line("service=back on every record / scan", None, None, &|round| round.common_service / round.common);
-    line("level=error and a text / scan", None, None, &|round| round.common_text / round.common);
-    line("scan of the rare ones, ns a record", None, None, &|round| round.rare);
-    line("level=error of the rare ones, ns a record", None, None, &|round| round.rare_level);
-    line("scan of the common ones, ns a record", None, None, &|round| round.common);
-    line("level=error of the common ones, ns a record", None, None, &|round| round.common_level);
+    table.line("service=back on every record / scan", None, |round| round.common_service / round.common);
+    table.line("level=error and a text / scan", None, |round| round.common_text / round.common);
+    table.line("scan of the rare ones, ns a record", None, |round| round.rare);
+    table.line("level=error of the rare ones, ns a record", None, |round| round.rare_level);
+    table.line("scan of the common ones, ns a record", None, |round| round.common);
+    table.line("level=error of the common ones, ns a record", None, |round| round.common_level);
 }

@@ -5,7 +5,7 @@
 //! the same beside one session that covers the stream and is read all the while. Last it reads all of two hundred streams through
 //! one session, beside reading each of them by itself.
 
-#[allow(dead_code, reason = "the fixtures of the other benchmarks")]
+#[expect(dead_code, reason = "the fixtures of the other benchmarks")]
 mod support;
 
 use std::env;
@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::fixture::{self, Bodies};
+use support::table::Table;
+use support::table::Target::AtMost;
 use tailwater::{
     Limit, Options, Quotas, Scope, Session, SessionSpec, SessionStart, Start, Step, Store, Stream,
     StreamName, StreamSpec, TenantId, UserId,
@@ -157,25 +159,18 @@ fn read_many(bodies: &Bodies) -> (f64, f64) {
 }
 
 fn report(rounds: &[Round]) {
-    let head = ["figure", "median", "lowest", "highest", "target", "verdict"];
-    println!("{:<66} {:>9} {:>9} {:>9} {:>8}  {}", head[0], head[1], head[2], head[3], head[4], head[5]);
-    let line = |figure: &str, target: Option<f64>, measure: &dyn Fn(&Round) -> f64| {
-        let mut values: Vec<_> = rounds.iter().map(measure).collect();
-        values.sort_by(f64::total_cmp);
-        let [lowest, median, highest] = [0, values.len() / 2, values.len() - 1].map(|at| values[at]);
-        let target_text = target.map_or(String::new(), |target| format!("<= {target}"));
-        let verdict = target.map_or("", |target| if median <= target { "PASS" } else { "MISS" });
-        println!("{figure:<66} {median:>9.2} {lowest:>9.2} {highest:>9.2} {target_text:>8}  {verdict}");
-    };
-    line("append beside 1,000 sessions on others / beside none", Some(1.1), &|round| {
+    let table = Table::new(rounds);
+    table.line("append beside 1,000 sessions on others / beside none", Some(AtMost(1.1)), |round| {
         round.beside / round.alone
     });
-    line("append under a session that is read / beside none", None, &|round| round.read / round.unread);
-    line("200 streams through one session / each read by itself", None, &|round| round.merged / round.each);
+    table.line("append under a session that is read / beside none", None, |round| round.read / round.unread);
+    table.line("200 streams through one session / each read by itself", None, |round| {
+        round.merged / round.each
+    });
     println!();
-    line("append beside no session, ns", None, &|round| round.alone);
-    line("append beside 1,000 sessions on others, ns", None, &|round| round.beside);
-    line("append under a session that is read, ns", None, &|round| round.read);
-    line("200 streams through one session, ns a record", None, &|round| round.merged);
-    line("200 streams each read by itself, ns a record", None, &|round| round.each);
+    table.line("append beside no session, ns", None, |round| round.alone);
+    table.line("append beside 1,000 sessions on others, ns", None, |round| round.beside);
+    table.line("append under a session that is read, ns", None, |round| round.read);
+    table.line("200 streams through one session, ns a record", None, |round| round.merged);
+    table.line("200 streams each read by itself, ns a record", None, |round| round.each);
 }

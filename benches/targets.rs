@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use support::fixture::{self, Bodies, Random, STREAM};
 use support::limit::{Arena, Segments, frame_bytes};
+use support::table::Table;
+use support::table::Target::AtMost;
 use tailwater::{Cursor, Limit, Record, Start, Step, Store, Stream};
 
 const BODY: usize = 256;
@@ -235,38 +237,33 @@ fn percentiles(times: &mut [u32]) -> Percentiles {
 
 /// The figures with a target, then the rest, each as the median of the rounds and the span they lie in.
 fn report(rounds: &[Round]) {
-    let head = ["figure", "median", "lowest", "highest", "target", "verdict"];
-    println!("{:<58} {:>9} {:>9} {:>9} {:>8}  {}", head[0], head[1], head[2], head[3], head[4], head[5]);
-    let line = |figure: &str, target: Option<f64>, measure: &dyn Fn(&Round) -> f64| {
-        let mut values: Vec<_> = rounds.iter().map(measure).collect();
-        values.sort_by(f64::total_cmp);
-        let [lowest, median, highest] = [0, values.len() / 2, values.len() - 1].map(|at| values[at]);
-        let target_text = target.map_or(String::new(), |target| format!("<= {target}"));
-        let verdict = target.map_or("", |target| if median <= target { "PASS" } else { "MISS" });
-        println!("{figure:<58} {median:>9.2} {lowest:>9.2} {highest:>9.2} {target_text:>8}  {verdict}");
-    };
-    line("append / limit into 1 GiB touched before", Some(2.0), &|round| round.append / round.touched);
-    line("append, p99.9, us, clock included", Some(1.0), &|round| round.timed.p99_9 / 1e3);
-    line("scan, every record visited / limit", Some(1.4), &|round| round.scan / round.check);
-    line("random read by cursor, mean, us, clock included", Some(0.6), &|round| round.random_mean / 1e3);
-    line("open, cleanly closed, ms", Some(5.0), &|round| round.open / 1e6);
+    let table = Table::new(rounds);
+    table.line("append / limit into 1 GiB touched before", Some(AtMost(2.0)), |round| {
+        round.append / round.touched
+    });
+    table.line("append, p99.9, us, clock included", Some(AtMost(1.0)), |round| round.timed.p99_9 / 1e3);
+    table.line("scan, every record visited / limit", Some(AtMost(1.4)), |round| round.scan / round.check);
+    table.line("random read by cursor, mean, us, clock included", Some(AtMost(0.6)), |round| {
+        round.random_mean / 1e3
+    });
+    table.line("open, cleanly closed, ms", Some(AtMost(5.0)), |round| round.open / 1e6);
     println!();
-    line("append / limit into 64 MiB reused", None, &|round| round.append / round.ring);
-    line("limit: crc + copy into 1 GiB touched before, ns", None, &|round| round.touched);
-    line("limit: crc + copy into 64 MiB reused, ns", None, &|round| round.ring);
-    line("append, ns", None, &|round| round.append);
-    line("reading the clock, ns", None, &|round| round.clock);
-    line("append, p50, ns, clock included", None, &|round| round.timed.p50);
-    line("append, p99, ns, clock included", None, &|round| round.timed.p99);
-    line("append, p99.99, us, clock included", None, &|round| round.timed.p99_99 / 1e3);
-    line("append, slowest, us", None, &|round| round.timed.max / 1e3);
-    line("close: sync what is left, ms", None, &|round| round.close / 1e6);
-    line("limit: crc record by record over the map, ns", None, &|round| round.check);
-    line("scan, every record visited, ns a record", None, &|round| round.scan);
-    line("scan, batches only, ns a record", None, &|round| round.batches);
-    line("scan, batches only / limit", None, &|round| round.batches / round.check);
-    line("limit: crc of one record at random, us", None, &|round| round.check_at_random / 1e3);
-    line("random read by cursor, p50, us, clock included", None, &|round| round.random.p50 / 1e3);
-    line("random read by cursor, p99.9, us, clock included", None, &|round| round.random.p99_9 / 1e3);
-    line("open, writer killed, ms", None, &|round| round.open_killed / 1e6);
+    table.line("append / limit into 64 MiB reused", None, |round| round.append / round.ring);
+    table.line("limit: crc + copy into 1 GiB touched before, ns", None, |round| round.touched);
+    table.line("limit: crc + copy into 64 MiB reused, ns", None, |round| round.ring);
+    table.line("append, ns", None, |round| round.append);
+    table.line("reading the clock, ns", None, |round| round.clock);
+    table.line("append, p50, ns, clock included", None, |round| round.timed.p50);
+    table.line("append, p99, ns, clock included", None, |round| round.timed.p99);
+    table.line("append, p99.99, us, clock included", None, |round| round.timed.p99_99 / 1e3);
+    table.line("append, slowest, us", None, |round| round.timed.max / 1e3);
+    table.line("close: sync what is left, ms", None, |round| round.close / 1e6);
+    table.line("limit: crc record by record over the map, ns", None, |round| round.check);
+    table.line("scan, every record visited, ns a record", None, |round| round.scan);
+    table.line("scan, batches only, ns a record", None, |round| round.batches);
+    table.line("scan, batches only / limit", None, |round| round.batches / round.check);
+    table.line("limit: crc of one record at random, us", None, |round| round.check_at_random / 1e3);
+    table.line("random read by cursor, p50, us, clock included", None, |round| round.random.p50 / 1e3);
+    table.line("random read by cursor, p99.9, us, clock included", None, |round| round.random.p99_9 / 1e3);
+    table.line("open, writer killed, ms", None, |round| round.open_killed / 1e6);
 }

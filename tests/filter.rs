@@ -126,7 +126,7 @@ fn sift(mut reader: Reader, limit: Limit, known: &HashMap<u64, Cursor>) -> (Vec<
         match step {
             Step::Records(batch) => {
                 assert_eq!(batch.len(), batch.iter().count());
-                assert!(0 < batch.len() && batch.len() <= limit.records);
+                assert!(!batch.is_empty() && batch.len() <= limit.records);
                 for record in &batch {
                     assert!(behind <= record.offset());
                     behind = record.end();
@@ -225,7 +225,10 @@ fn try_all<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value)) {
     bytes[..8].copy_from_slice(&seed().to_le_bytes());
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    if let Err(failure) = runner.run(strategy, |value| Ok(test(value))) {
+    if let Err(failure) = runner.run(strategy, |value| {
+        test(value);
+        Ok(())
+    }) {
         panic!("{failure}");
     }
 }
@@ -446,7 +449,8 @@ fn a_position_behind_a_mark_that_begins_a_block_has_the_time_of_the_record_befor
     stream.append(&Record::new(&[0; 300_000])).unwrap();
     machine.clock.advance(HOUR);
     // They fill a block to its last byte.
-    let last = (0..64).map(|_| stream.append(&Record::new(&[0; 1000])).unwrap()).last().unwrap();
+    let appended: Vec<_> = (0..64).map(|_| stream.append(&Record::new(&[0; 1000])).unwrap()).collect();
+    let last = appended[63];
     machine.crash(Crash::KeepAll);
     drop((stream, store));
     let (_store, stream) = machine.open().unwrap();

@@ -6,28 +6,17 @@
 #![cfg(feature = "sim")]
 
 mod common;
+mod machine;
 
 use std::time::Duration;
 
 use common::*;
+use machine::Chance;
 use tailwater::vfs::sim::Crash;
 use tailwater::*;
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ x >> 31
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
+fn below(chance: &mut Chance, end: usize) -> usize {
+    chance.below(end.max(1) as u64) as usize
 }
 
 /// A record's place in the order of delivery, and what it says.
@@ -40,7 +29,7 @@ struct World {
     /// In the order of delivery.
     log: Vec<Place>,
     sessions: Vec<Follower>,
-    random: Random,
+    random: Chance,
     said: usize,
 }
 
@@ -74,16 +63,16 @@ impl World {
         let machine = Machine::new();
         let store = machine.options().quotas(quotas()).open(DIR).unwrap();
         let (streams, log, sessions) = (Vec::new(), Vec::new(), Vec::new());
-        World { machine, store, streams, log, sessions, random: Random(seed), said: 0 }
+        World { machine, store, streams, log, sessions, random: Chance::from_seed(seed), said: 0 }
     }
 
     fn step(&mut self) {
-        match self.random.below(100) {
+        match below(&mut self.random, 100) {
             0..45 => self.append(),
             45..50 => self.append_batch(),
             50..60 => {
                 let times = [0, 1, 1_000, 5_000_000, 1_000_000_000, 400_000_000_000];
-                self.machine.clock.advance(Duration::from_nanos(times[self.random.below(times.len())]));
+                self.machine.clock.advance(Duration::from_nanos(times[below(&mut self.random, times.len())]));
             }
             60..63 => self.create_stream(),
             63..66 => self.create_session(),
@@ -105,19 +94,19 @@ impl World {
     fn text(&mut self) -> String {
         self.said += 1;
         // Long ones, so that segments roll.
-        let length = [0, 10, 300, 3000][self.random.below(4)];
+        let length = [0, 10, 300, 3000][below(&mut self.random, 4)];
         format!("{} {}", self.said, "x".repeat(length))
     }
 
     fn level(&mut self) -> Level {
-        [Level::Info, Level::Error][self.random.below(2)]
+        [Level::Info, Level::Error][below(&mut self.random, 2)]
     }
 
     fn append(&mut self) {
         if self.streams.is_empty() {
             return self.create_stream();
         }
-        let name = self.random.below(self.streams.len());
+        let name = below(&mut self.random, self.streams.len());
         let stream = self.store.stream(&self.streams[name]).unwrap();
         let (text, level) = (self.text(), self.level());
         let appended = stream.append_with(&Record::new(&text).level(level), Durability::Sync).unwrap();
@@ -128,10 +117,10 @@ impl World {
         if self.streams.is_empty() {
             return;
         }
-        let name = self.random.below(self.streams.len());
+        let name = below(&mut self.random, self.streams.len());
         let stream = self.store.stream(&self.streams[name]).unwrap();
         let texts: Vec<(String, Level)> =
-            (0..2 + self.random.below(20)).map(|_| (self.text(), self.level())).collect();
+            (0..2 + below(&mut self.random, 20)).map(|_| (self.text(), self.level())).collect();
         let records: Vec<Record> =
             texts.iter().map(|(text, level)| Record::new(text).level(*level)).collect();
         let appended = stream.append_batch_with(&records, Durability::Sync).unwrap();
@@ -163,9 +152,9 @@ impl World {
         if 20 < self.sessions.len() {
             return;
         }
-        let level = [None, Some(Level::Error)][self.random.below(2)];
+        let level = [None, Some(Level::Error)][below(&mut self.random, 2)];
         let filter = level.map_or(Filter::all(), |level| Filter::parse(&format!("level={level}")).unwrap());
-        let (start, read) = match self.random.below(3) {
+        let (start, read) = match below(&mut self.random, 3) {
             0 => (SessionStart::Now, self.log.len()),
             1 => (SessionStart::Beginning, 0),
             _ => match self.sessions.iter().flat_map(|follower| &follower.cursors).next() {
@@ -183,8 +172,9 @@ impl World {
         if self.sessions.is_empty() {
             return;
         }
-        let number = self.random.below(self.sessions.len());
-        let limit = Limit { records: 1 + self.random.below(40), bytes: 1 + self.random.below(100_000) };
+        let number = below(&mut self.random, self.sessions.len());
+        let limit =
+            Limit { records: 1 + below(&mut self.random, 40), bytes: 1 + below(&mut self.random, 100_000) };
         let follower = &mut self.sessions[number];
         let session = tenant(&self.store).session(follower.id).unwrap();
         if session.info().unwrap().state == SessionState::Suspended {
@@ -220,9 +210,9 @@ impl World {
         if self.sessions.is_empty() {
             return;
         }
-        let number = self.random.below(self.sessions.len());
+        let number = below(&mut self.random, self.sessions.len());
         let follower = &mut self.sessions[number];
-        let (cursor, count) = follower.cursors[self.random.below(follower.cursors.len())];
+        let (cursor, count) = follower.cursors[below(&mut self.random, follower.cursors.len())];
         let session = tenant(&self.store).session(follower.id).unwrap();
         let committed = session.info().unwrap().last_cursor;
         match session.commit(cursor) {
@@ -243,23 +233,23 @@ impl World {
         if self.sessions.is_empty() {
             return;
         }
-        let number = self.random.below(self.sessions.len());
+        let number = below(&mut self.random, self.sessions.len());
         let follower = &mut self.sessions[number];
         let session = tenant(&self.store).session(follower.id).unwrap();
-        if self.random.below(2) == 0 {
+        if below(&mut self.random, 2) == 0 {
             session.resume(None).unwrap();
             follower.read = follower.committed;
         } else {
-            let (cursor, count) = follower.cursors[self.random.below(follower.cursors.len())];
+            let (cursor, count) = follower.cursors[below(&mut self.random, follower.cursors.len())];
             session.resume(Some(SessionStart::Cursor(cursor))).unwrap();
             follower.read = count;
         }
     }
 
     fn restart(&mut self) {
-        let seed = self.random.next();
+        let seed = self.random.draw();
         let ways = [Crash::KeepAll, Crash::DropUnsynced, Crash::Pages { seed }, Crash::Sectors { seed }];
-        match self.random.below(5) {
+        match below(&mut self.random, 5) {
             way @ 0..4 => self.machine.crash(ways[way]),
             _ => self.store.close().unwrap(),
         }
@@ -275,9 +265,9 @@ impl World {
 #[test]
 fn whatever_happens_a_session_reads_what_comes_next() {
     let steps = std::env::var("TAILWATER_STEPS").map_or(250, |text| text.parse().unwrap());
-    let mut random = Random(seed());
+    let mut random = Chance::from_seed(seed());
     for _ in 0..40 {
-        let seed = random.next();
+        let seed = random.draw();
         println!("run {seed}");
         let mut world = World::new(seed);
         for _ in 0..steps {

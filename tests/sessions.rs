@@ -527,7 +527,7 @@ fn a_clock_that_went_back_between_two_lives_makes_cursors_diverge_and_never_skip
     // The power goes, and with it the clock's battery and its mark.
     machine.crash(Crash::DropUnsynced);
     machine.clock.set_wall(BIRTH);
-    machine.disk.remove(&std::path::Path::new(DIR).join("clock"));
+    machine.disk.remove(std::path::Path::new(DIR).join("clock"));
     let store = machine.options().open(DIR).unwrap();
     let err = begin(&store, SessionStart::Cursor(ahead)).unwrap_err();
     assert!(

@@ -742,20 +742,8 @@ impl Wanted<'_> {
         (self.level.is_none() || self.level == record.level())
             && (self.service.is_none() || self.service == record.service())
             && self.attributes.iter().all(|wanted| record.attributes().any(|found| found == *wanted))
-            && contains(record.body(), self.keywords)
+            && memchr::memmem::find(record.body(), self.keywords).is_some()
     }
-}
-
-fn contains(body: &[u8], text: &[u8]) -> bool {
-    let Some((first, others)) = text.split_first() else { return true };
-    let mut rest = body;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        rest = &rest[at + 1..];
-        if rest.starts_with(others) {
-            return true;
-        }
-    }
-    false
 }
 
 impl From<&RecordRef<'_>> for LogContents {
