@@ -99,6 +99,8 @@ impl fmt::Display for GapReason {
 ///             }
 ///         }
 ///         Step::Gap(gap) => eprintln!("{} bytes {}", gap.bytes(), gap.reason),
+///         // Only readers with a filter say so.
+///         Step::Passed => {}
 ///         Step::End => break,
 ///     }
 /// }
