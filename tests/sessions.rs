@@ -391,11 +391,12 @@ fn what_expires_under_a_slow_session_is_one_gap_with_its_bytes() {
     let polled = session.poll(NOW, Limit::default()).unwrap();
     let cursor = polled.cursor();
     assert_eq!(items(&polled), ["kept 0"]);
+    say(&long, "kept 1");
+    machine.clock.advance(MINUTE);
     let start = short.published().unwrap();
     for number in 0..300 {
         say(&short, &format!("lost {number} {}", "x".repeat(500)));
     }
-    say(&long, "kept 1");
     let end = short.published().unwrap();
     machine.clock.advance(2 * DAY);
     store.tick().unwrap();
