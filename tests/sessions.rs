@@ -571,6 +571,10 @@ fn cursors_that_are_not_the_sessions_are_refused() {
         assert!(session.ingest_time() <= Timestamp::from_nanos(i64::MAX));
         session
     };
+    let many = vec![second.id(); 1001];
+    let err =
+        tenant(&store).create_session(SessionSpec::new(user()).scope(Scope::Streams(many))).unwrap_err();
+    assert_eq!(*err.kind(), ErrorKind::Invalid { field: "streams" });
     // It is of the future for a machine whose clock has not come there: the same store, copied before.
     assert!(begin(&store, SessionStart::Cursor(ahead)).is_ok());
     let err = tenant(&store)
@@ -714,4 +718,21 @@ fn a_commit_whose_sync_fails_says_so_and_reading_goes_on() {
     assert_eq!(drain_session(&session), ["2"]);
     let err = session.commit(session.poll(NOW, Limit::default()).unwrap().cursor()).unwrap_err();
     assert_eq!(*err.kind(), ErrorKind::Poisoned, "{err}");
+}
+
+#[test]
+fn on_a_full_disk_sessions_are_read_suspended_and_opened_all_the_same() {
+    let machine = Machine::new();
+    let store = machine.options().open(DIR).unwrap();
+    let stream = stream(&store, "a");
+    let session = session(&store);
+    say(&stream, "1");
+    store.sync().unwrap();
+    machine.disk.set_capacity(machine.disk.used());
+    // More of these than the log has room for.
+    for _ in 0..2000 {
+        machine.clock.advance(6 * MINUTE);
+        assert_eq!(session.info().unwrap().state, SessionState::Suspended);
+        assert_eq!(drain_session(&session), ["1"]);
+    }
 }

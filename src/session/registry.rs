@@ -100,8 +100,11 @@ impl Registry {
         core.sync_to(end)?;
         let mut table = Table { log, sessions: HashMap::new(), tenants: HashMap::new() };
         for entry in kept.sessions.into_values() {
-            // It was parsed when it was created; a version that knows fewer filters must not show more.
-            let Ok(filter) = Filter::parse(&entry.filter) else { continue };
+            // It was parsed when it was created, so a newer version did that.
+            let filter = Filter::parse(&entry.filter).map_err(|err| {
+                let text = format!("read sessions {}: session {}: {err}", dir.display(), entry.id);
+                Error::new(ErrorKind::Unsupported, text)
+            })?;
             table.insert(entry, filter, now);
         }
         let epochs = Arc::new(kept.epochs);
@@ -176,7 +179,7 @@ impl Registry {
         let mut table = self.table.lock();
         let mut found = Vec::new();
         for id in table.of(tenant) {
-            if table.settle(id, now, &self.quotas)? {
+            if table.settle(id, now, &self.quotas) {
                 found.push(info(&table.sessions[&id].entry));
             }
         }
@@ -186,7 +189,7 @@ impl Registry {
     /// How many sessions are in each state.
     pub(crate) fn count(&self, now: Timestamp) -> Result<BTreeMap<SessionState, usize>> {
         let mut table = self.table.lock();
-        table.settle_all(now, &self.quotas)?;
+        table.settle_all(now, &self.quotas);
         let mut counts = BTreeMap::new();
         for held in table.sessions.values() {
             *counts.entry(state(held.entry.phase)).or_default() += 1;
@@ -307,7 +310,7 @@ impl Registry {
     /// Suspends and forgets what is due, and writes the log anew where it has grown.
     pub(crate) fn tick(&self, now: Timestamp) -> Result<()> {
         let mut table = self.table.lock();
-        table.settle_all(now, &self.quotas)?;
+        table.settle_all(now, &self.quotas);
         let Table { log, sessions, .. } = &mut *table;
         for held in sessions.values().filter(|held| held.last_read.saturating_add(RESTS) <= now) {
             if let Some(reading) = held.live.reading().as_mut().and_then(|reading| reading.as_mut()) {
@@ -346,36 +349,44 @@ impl Table {
     }
 
     /// Brings a session's phase up to `now`. False where it is gone.
-    fn settle(&mut self, id: SessionId, now: Timestamp, quotas: &Quotas) -> Result<bool> {
-        let Some(held) = self.sessions.get_mut(&id) else { return Ok(false) };
+    fn settle(&mut self, id: SessionId, now: Timestamp, quotas: &Quotas) -> bool {
+        let Some(held) = self.sessions.get_mut(&id) else { return false };
         let last_read = if 0 < held.readers { now } else { held.last_read };
         match lifecycle::at(held.entry.phase, last_read, now, quotas) {
-            Some(phase) if phase == held.entry.phase => Ok(true),
+            Some(phase) if phase == held.entry.phase => true,
             Some(phase) => {
-                self.log.append(&Change::Phase(id, phase))?;
                 held.entry.phase = phase;
                 // A suspended session keeps nothing in memory but what it is.
                 if let Some(mut reading) = held.live.reading() {
                     *reading = None;
                 }
-                Ok(true)
+                self.note(&Change::Phase(id, phase));
+                true
             }
             None => {
-                self.log.append(&Change::Forget(id))?;
                 self.remove(id);
-                Ok(false)
+                self.note(&Change::Forget(id));
+                false
             }
         }
     }
 
-    fn settle_all(&mut self, now: Timestamp, quotas: &Quotas) -> Result<()> {
+    /// Writes down what time brought about. Where that cannot be, on a full disk above all, reading goes on all the same: after a
+    /// restart time brings it about again.
+    fn note(&self, change: &Change) {
+        let _ = self.log.append(change);
+    }
+
+    fn settle_all(&mut self, now: Timestamp, quotas: &Quotas) {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        ids.into_iter().try_for_each(|id| self.settle(id, now, quotas).map(drop))
+        for id in ids {
+            self.settle(id, now, quotas);
+        }
     }
 
     fn get(&mut self, tenant: &TenantId, id: SessionId, now: Timestamp, quotas: &Quotas) -> Result<&Held> {
         let is_theirs = self.sessions.get(&id).is_some_and(|held| held.entry.tenant == *tenant);
-        if !is_theirs || !self.settle(id, now, quotas)? {
+        if !is_theirs || !self.settle(id, now, quotas) {
             return Err(Error::new(ErrorKind::NotFound, format!("no tail session {id}")));
         }
         Ok(&self.sessions[&id])
@@ -390,7 +401,7 @@ impl Table {
             Phase::Suspended { .. } => {
                 self.admit(&entry, now, quotas)?;
                 // Not synced: after a crash every session is suspended.
-                self.log.append(&Change::Phase(id, Phase::Open))?;
+                self.note(&Change::Phase(id, Phase::Open));
             }
         }
         let held = self.sessions.get_mut(&id).expect("found above");
@@ -403,7 +414,7 @@ impl Table {
     fn admit(&mut self, entry: &Entry, now: Timestamp, quotas: &Quotas) -> Result<()> {
         let (mut of_tenant, mut of_user) = (0, 0);
         for id in self.of(&entry.tenant) {
-            if self.settle(id, now, quotas)? && self.sessions[&id].entry.phase == Phase::Open {
+            if self.settle(id, now, quotas) && self.sessions[&id].entry.phase == Phase::Open {
                 of_tenant += 1;
                 of_user += usize::from(self.sessions[&id].entry.user == entry.user);
             }

@@ -19,6 +19,8 @@ use crate::stream::changes::Changes;
 use crate::stream::{Core, Keep, Limit, Member, Waiter, Waiting};
 use crate::{Error, ErrorKind, Result, SessionCursor, SessionId, StreamId, TenantId, Timestamp};
 
+/// Streams that a session may name, at most; of a group or a tenant it covers any number.
+const MAX_STREAMS: usize = 1000;
 /// How soon to look again at what is claimed and not published yet.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -442,6 +444,10 @@ impl Shared {
             Scope::Tenant => Ok(()),
             Scope::Group(group) if catalog.group(tenant, *group).is_ok() => Ok(()),
             Scope::Group(group) => unknown("group", &format_args!("group {group}")),
+            Scope::Streams(ids) if MAX_STREAMS < ids.len() => {
+                let rule = format!("must be at most {MAX_STREAMS}, not {}", ids.len());
+                Err(Error::invalid("streams", rule))
+            }
             Scope::Streams(ids) => {
                 let missing = ids.iter().find(|id| tenant_of(&catalog, **id) != Some(tenant));
                 missing.map_or(Ok(()), |id| unknown("streams", &format_args!("stream {id}")))
