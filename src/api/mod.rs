@@ -33,6 +33,7 @@
 //!
 //! Which format the bytes are in is the host's affair, as long as it describes itself: JSON, YAML, CBOR, not bincode.
 
+mod contents;
 mod fields;
 mod logs;
 mod tail;
@@ -43,6 +44,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::{Error, ErrorKind};
 
+pub use contents::*;
 pub use fields::{Body, Request, body};
 pub use logs::*;
 pub use tail::*;
