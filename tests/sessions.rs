@@ -313,6 +313,8 @@ fn a_leaked_session_frees_its_quota() {
     for _ in 0..5 {
         make("u2").unwrap();
     }
+    let of_second = tenant(&store).sessions_of(&UserId::new("u2").unwrap()).unwrap();
+    assert!(of_second.len() == 5 && of_second.is_sorted_by_key(|info| info.created));
     let err = make("u3").unwrap_err();
     assert_eq!(*err.kind(), ErrorKind::QuotaExceeded { limit: 10 });
     assert!(err.to_string().contains("10 open ones"), "{err}");

@@ -17,7 +17,7 @@ use crate::store::dir::names;
 use crate::store::{Quiet, Shared, Store, Tenant};
 use crate::stream::changes::Changes;
 use crate::stream::{Core, Keep, Limit, Member, Waiter, Waiting};
-use crate::{Error, ErrorKind, Result, SessionCursor, SessionId, StreamId, TenantId, Timestamp};
+use crate::{Error, ErrorKind, Result, SessionCursor, SessionId, StreamId, TenantId, Timestamp, UserId};
 
 /// Streams that a session may name, at most; of a group or a tenant it covers any number.
 const MAX_STREAMS: usize = 1000;
@@ -92,6 +92,16 @@ impl Tenant {
     pub fn sessions(&self) -> Result<Vec<SessionInfo>> {
         let shared = self.store.writable("list tail sessions")?;
         shared.sessions()?.list(&self.id, shared.env.clock.now())
+    }
+
+    /// Those of one user, oldest first.
+    ///
+    /// # Errors
+    /// As [`sessions`](Tenant::sessions).
+    pub fn sessions_of(&self, user: &UserId) -> Result<Vec<SessionInfo>> {
+        let mut found = self.sessions()?;
+        found.retain(|info| info.user == *user);
+        Ok(found)
     }
 
     /// One session.
