@@ -738,3 +738,27 @@ fn on_a_full_disk_sessions_are_read_suspended_and_opened_all_the_same() {
         assert_eq!(drain_session(&session), ["1"]);
     }
 }
+
+#[test]
+fn a_tail_that_is_held_for_long_is_never_in_anybodys_way_but_another_readers() {
+    let machine = Machine::new();
+    let store = machine.options().open(DIR).unwrap();
+    let stream = stream(&store, "a");
+    let mut tail = session(&store).tail(Limit::default()).unwrap();
+    machine.clock.advance(MINUTE);
+    std::thread::scope(|scope| {
+        let ticks = scope.spawn(|| {
+            for _ in 0..3000 {
+                store.tick().unwrap();
+            }
+        });
+        let mut number = 0;
+        while !ticks.is_finished() {
+            if number % 1000 == 0 {
+                say(&stream, "1");
+            }
+            number += 1;
+            tail.try_next().unwrap();
+        }
+    });
+}

@@ -312,7 +312,9 @@ impl Registry {
         let mut table = self.table.lock();
         table.settle_all(now, &self.quotas);
         let Table { log, sessions, .. } = &mut *table;
-        for held in sessions.values().filter(|held| held.last_read.saturating_add(RESTS) <= now) {
+        // Of one that is being read, however seldom something comes, nobody else takes the place.
+        let rests = |held: &&Held| held.readers == 0 && held.last_read.saturating_add(RESTS) <= now;
+        for held in sessions.values().filter(rests) {
             if let Some(reading) = held.live.reading().as_mut().and_then(|reading| reading.as_mut()) {
                 reading.rest();
             }
