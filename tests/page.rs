@@ -233,3 +233,48 @@ fn pausing_reads_nothing_and_resuming_misses_nothing() {
     let html = browser.html_once(&count(2));
     assert!(rows(&html) == 2 && !html.contains("class=\"body\">1<"), "{html}");
 }
+
+#[test]
+fn following_again_from_a_cursor_shows_each_record_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, stream, cursor) = open(dir.path());
+    for text in ["1", "2", "3"] {
+        stream.append(&Record::new(text).attributes(&[("empty", "")])).unwrap();
+    }
+    let server = Served::new(&store, Auth::open());
+    let Some(mut browser) = Browser::open(&server, &format!("tenant=shop&cursor={cursor}")) else { return };
+    let three = "document.querySelectorAll('.row').length === 3";
+    assert_eq!(rows(&browser.html_once(three)), 3);
+    let again = "(document.querySelector('button.main').click(), true)";
+    assert_eq!(rows(&browser.html_once(again)), 0, "what stood there goes");
+    let html = browser.html_once(three);
+    assert!(rows(&html) == 3 && html.contains("3 records"), "{html}");
+    let html = browser.html_once("(document.querySelector('.row').click(), true)");
+    assert!(html.contains("<dt>empty</dt>"), "an attribute may be empty: {html}");
+}
+
+#[test]
+fn a_page_keeps_a_bounded_number_of_rows_and_characters_drawn_or_not_and_counts_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _stream, _) = open(dir.path());
+    let server = Served::new(&store, Auth::open());
+    let Some(mut browser) = Browser::open(&server, "tenant=shop") else { return };
+    let record =
+        "{ stream: '00000000-0000-0000-0000-000000000000', ingestTime: '2026-01-01T00:00:00Z', body: 'x' }";
+    // As while the page is hidden: nothing is drawn before all of it came.
+    let many = format!(
+        "(() => {{ for (let i = 0; i < 13000; i++) {{ arrived(false, {record}, 100); \
+         if (i === 6999) arrived(true, {{ bytes: 8, stream: 'a', reason: 'expired' }}, 50); }} return true; }})()"
+    );
+    browser.html_once(&many);
+    let html = browser.html_once("!drawing");
+    assert!(html.contains("13,000 records, 1 gaps"), "{}", rows(&html));
+    assert_eq!(html.matches("class=\"cut\"").count(), 1, "what is not shown is told of, once");
+    assert!((4000..=5000).contains(&rows(&html)), "{} rows", rows(&html));
+    let heavy = format!(
+        "(() => {{ clear(); for (let i = 0; i < 300; i++) arrived(false, {record}, 1 << 20); return true; }})()"
+    );
+    browser.html_once(&heavy);
+    let html = browser.html_once("!drawing");
+    assert!(html.contains("300 records") && rows(&html) <= 16, "{} rows of 1 MiB", rows(&html));
+}
