@@ -134,6 +134,33 @@ fn a_cursor_that_diverged_two_crashes_ago_still_does() {
 }
 
 #[test]
+fn a_cursor_that_diverged_right_at_the_logs_start_says_so_also_where_the_next_record_expired() {
+    let machine = Machine::new();
+    let (_store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
+    stream.append_with(&Record::new("common"), Durability::Sync).unwrap();
+    // A copy goes its own way, and comes to the same offsets.
+    let copy = machine.disk.fork_crashed(Crash::KeepAll);
+    machine.crash(Crash::KeepAll);
+    let (store, stream) = machine.open().unwrap();
+    let (_other_store, other) = machine.open_on(&copy).unwrap();
+    let mut last = None;
+    let cursor = loop {
+        machine.clock.advance(Duration::from_secs(60));
+        let before = last.replace(other.append(&Record::new(&[b'x'; 999])).unwrap().cursor());
+        stream.append(&Record::new(&[b'x'; 999])).unwrap();
+        if stream.stats().unwrap().segments == 2 {
+            break before.unwrap();
+        }
+    };
+    // The first segment goes; then all of the second expires, and stays until a tick.
+    machine.clock.advance(DAY - Duration::from_secs(30));
+    store.tick().unwrap();
+    assert_eq!(stream.stats().unwrap().log_start, cursor.offset());
+    machine.clock.advance(Duration::from_secs(60));
+    assert!(matches!(refused(&stream, cursor), ErrorKind::CursorDiverged { .. }));
+}
+
+#[test]
 fn a_cursor_beyond_the_published_end_is_ahead_and_says_where_the_tail_is() {
     let machine = Machine::new();
     let (_store, stream) = machine.create();

@@ -5,11 +5,11 @@
 
 mod common;
 
+use std::ops::Range;
 use std::time::Duration;
 
 use common::*;
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tailwater::vfs::Clock;
 use tailwater::vfs::sim::Crash;
@@ -636,12 +636,6 @@ fn run(history: &[Op]) {
     world.finish();
 }
 
-/// How much is tried: `few` times what `TAILWATER_EFFORT` says.
-fn effort(few: u32) -> u32 {
-    let effort = std::env::var("TAILWATER_EFFORT").map_or(1, |text| text.parse().expect("a number"));
-    few * effort
-}
-
 fn runner(seed: u64, cases: u32) -> TestRunner {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -649,24 +643,35 @@ fn runner(seed: u64, cases: u32) -> TestRunner {
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 
+/// Tries `cases` histories of so many steps, or as many as there is time for.
+fn try_histories(steps: Range<usize>, cases: u32) {
+    let first = seed();
+    let mut histories = 0;
+    for turn in turns(1) {
+        let seed = first.wrapping_add(turn.into());
+        let outcome = runner(seed, cases).run(&prop::collection::vec(ops(), steps.clone()), |history| {
+            run(&history);
+            Ok(())
+        });
+        if let Err(failure) = outcome {
+            panic!("TAILWATER_SEED={seed}: {failure}");
+        }
+        histories += cases;
+    }
+    reached(
+        format_args!("model: {histories} histories of {} to {} steps", steps.start, steps.end - 1),
+        first,
+    );
+}
+
 #[test]
 fn what_is_read_is_what_was_appended_whatever_happened_between() {
-    let outcome = runner(seed(), effort(120)).run(&prop::collection::vec(ops(), 1..40), |history| {
-        run(&history);
-        Ok(())
-    });
-    if let Err(failure) = outcome {
-        panic!("{failure}");
-    }
+    try_histories(1..40, 120);
 }
 
 #[test]
 fn a_long_life_keeps_every_promise_to_its_end() {
-    let mut runner = runner(seed(), 1);
-    for _ in 0..effort(3) {
-        let history = prop::collection::vec(ops(), 300).new_tree(&mut runner).unwrap().current();
-        run(&history);
-    }
+    try_histories(300..301, 3);
 }
 
 #[test]
@@ -718,12 +723,15 @@ fn a_flipped_bit_costs_at_most_the_record_it_lies_in() {
     let clean = world.machine.disk.fork_crashed(Crash::DropUnsynced);
     let files = world.machine.segments();
     assert!(2 < files.len());
-    let mut state = seed();
+    let seed = seed();
+    let mut state = seed;
     let mut draw = |below: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
-    for _ in 0..effort(400) {
+    let mut flips = 0;
+    for _ in turns(400) {
+        flips += 1;
         let disk = if draw(2) == 0 { &clean } else { &closed }.fork_crashed(Crash::KeepAll);
         let file = &files[draw(files.len() as u64) as usize];
         let bytes = disk.read_file(file);
@@ -753,4 +761,5 @@ fn a_flipped_bit_costs_at_most_the_record_it_lies_in() {
         assert_eq!(gaps.is_empty() && lost == 0, gaps.is_empty());
         assert!(gaps.is_empty() || !store.verify().unwrap().is_sound(), "bit {bit} of {file:?}");
     }
+    reached(format_args!("model: {flips} stores with one flipped bit"), seed);
 }

@@ -126,6 +126,13 @@ impl Core {
             return Err(Error::new(ErrorKind::CursorDiverged { safe }, text));
         }
         let cutoff = self.cutoff();
+        let known = self.segments().first().is_some_and(|first| first.base <= cursor.offset);
+        if known && self.epoch_at(cursor.offset)?.is_some_and(|epoch| epoch != cursor.epoch) {
+            // An epoch this log never had, or one that ended before all that is left of it. Nobody knows where.
+            let safe = self.cursor_before(self.visible_from(cutoff)?)?;
+            let text = doing(&format!("epoch {} is not of this log", cursor.epoch.number));
+            return Err(Error::new(ErrorKind::CursorDiverged { safe }, text));
+        }
         let start = self.log_start();
         if cursor.offset < start || self.is_expired_at(cursor.offset, cutoff)? {
             let visible = self.visible_from(cutoff)?;
@@ -135,13 +142,6 @@ impl Core {
                 let text = doing(&format!("{skipped_bytes} bytes behind it expired"));
                 return Err(Error::new(ErrorKind::CursorExpired { oldest, skipped_bytes }, text));
             }
-        }
-        let known = self.segments().first().is_some_and(|first| first.base <= cursor.offset);
-        if known && self.epoch_at(cursor.offset)?.is_some_and(|epoch| epoch != cursor.epoch) {
-            // An epoch this log never had: the cursor is of a copy that went its own way. Nobody knows since when.
-            let safe = self.cursor_before(self.visible_from(cutoff)?)?;
-            let text = doing(&format!("epoch {} is not of this log", cursor.epoch.number));
-            return Err(Error::new(ErrorKind::CursorDiverged { safe }, text));
         }
         if !self.is_boundary(cursor.offset, published)? {
             return Err(Error::new(ErrorKind::CursorInvalid, doing("it points inside a frame")));

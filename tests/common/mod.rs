@@ -4,7 +4,7 @@
 #![allow(dead_code)]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tailwater::vfs::sim::{Crash, SimClock, SimDisk};
 use tailwater::*;
@@ -148,6 +148,19 @@ pub fn bodies(stream: &Stream, start: Start) -> Vec<String> {
 
 pub fn texts(seen: &[Seen]) -> Vec<String> {
     seen.iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect()
+}
+
+/// How often a test does what it does: `few` times, or for as long as `TAILWATER_SECONDS` says.
+pub fn turns(few: u32) -> impl Iterator<Item = u32> {
+    let seconds =
+        std::env::var("TAILWATER_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
+    let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    (0..).take_while(move |turn| until.map_or(*turn < few, |until| Instant::now() < until))
+}
+
+/// Says what a long run came to, for who collects that.
+pub fn reached(what: std::fmt::Arguments<'_>, seed: u64) {
+    println!("reached: {what}, TAILWATER_SEED={seed}");
 }
 
 /// The seed that `TAILWATER_SEED` says, or a new one; printed, so that a failure can be had again.
