@@ -80,6 +80,7 @@ struct Found {
     segments: Vec<Arc<Segment>>,
     checkpoint: Option<Checkpoint>,
     has_checkpoint: bool,
+    has_quarantine: bool,
     log_start: u64,
 }
 
@@ -151,13 +152,14 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
         Err(err) => return Err(Error::io("list directory of stream", dir, err)),
     };
     let mut bases = Vec::new();
-    let mut has_checkpoint = false;
+    let (mut has_checkpoint, mut has_quarantine) = (false, false);
     for entry in &entries {
         if entry.name.starts_with(TEMPORARY) && !env.read_only {
             let path = dir.join(&entry.name);
             env.vfs.remove_file(&path).map_err(|err| Error::io("remove unfinished file", &path, err))?;
         }
         has_checkpoint |= entry.name == NAME;
+        has_quarantine |= entry.name == QUARANTINE;
         // What is called like a segment and is no regular file is left where it is; `verify` reports it.
         if let (Some(base), EntryKind::File) = (parse_file_name(&entry.name), entry.kind) {
             bases.push(base);
@@ -185,7 +187,7 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
             removed.map_err(|err| Error::io("remove segment", &segment.path, err))?;
         }
     }
-    Ok(Found { segments, checkpoint, has_checkpoint, log_start })
+    Ok(Found { segments, checkpoint, has_checkpoint, has_quarantine, log_start })
 }
 
 pub(crate) fn read_checkpoint(env: &Env, dir: &Path, id: StreamId) -> Result<Option<Checkpoint>> {
@@ -266,6 +268,12 @@ struct Looked {
 
 fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Core>> {
     let mut recovery = Recovery::default();
+    if found.has_quarantine {
+        // What a recovery moved there before it died must not come back: by then its place may be taken.
+        let quarantine = opening.dir.join(QUARANTINE);
+        let synced = env.vfs.sync_dir(&quarantine);
+        synced.map_err(|err| Error::io("sync directory", &quarantine, err))?;
+    }
     let first_unsealed =
         found.segments.iter().rposition(|segment| segment.seal().is_some()).map_or(0, |last| last + 1);
     let mut looked = Vec::new();

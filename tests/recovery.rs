@@ -1,0 +1,56 @@
+//! Recovery that dies half way, and what the next one makes of it.
+
+#![cfg(feature = "sim")]
+
+mod common;
+
+use common::*;
+use tailwater::vfs::sim::Crash;
+use tailwater::*;
+
+/// A log of which a power loss left the second segment and not the end of the first.
+fn torn_before_its_second_segment() -> Machine {
+    let machine = Machine::new();
+    let (_store, stream) = machine.create();
+    stream.append_with(&Record::new("durable"), Durability::Sync).unwrap();
+    while stream.stats().unwrap().segments < 2 {
+        stream.append(&Record::new(&[b'x'; 3000])).unwrap();
+    }
+    let second = machine.segments().pop().unwrap();
+    let pages = machine.disk.dirty_pages();
+    let kept = pages.iter().enumerate().filter(|(_, (path, _))| *path == second);
+    let pages = kept.fold(0, |bits, (index, _)| bits | 1_u64 << index);
+    machine.crash(Crash::Subset { pages, names: u64::MAX });
+    assert_eq!(machine.segments().len(), 2);
+    machine
+}
+
+#[test]
+fn a_segment_set_aside_stays_aside_wherever_recovery_died() {
+    let torn = torn_before_its_second_segment();
+    for nth in 1..200 {
+        let machine = Machine { disk: torn.disk.fork_crashed(Crash::KeepAll), clock: torn.clock.clone() };
+        machine.disk.crash_at(nth);
+        let died = machine.open();
+        if let Ok((_, stream)) = &died {
+            assert_eq!(stream.recovery().set_aside.len(), 1);
+        }
+        machine.crash(Crash::KeepAll);
+        let (store, stream) = machine.open().unwrap();
+        // Beyond where the segment began that was set aside.
+        for _ in 0..40 {
+            stream.append(&Record::new(&[b'y'; 2000])).unwrap();
+        }
+        store.close().unwrap();
+        let segments = machine.segments();
+        machine.crash(Crash::DropUnsynced);
+        assert_eq!(machine.segments(), segments, "recovery died at call {nth}");
+        let (_store, stream) = machine.open().unwrap();
+        assert!(stream.recovery().clean, "recovery died at call {nth}, then: {:?}", stream.recovery());
+        assert_eq!(bodies(&stream, Start::Beginning).len(), 41, "recovery died at call {nth}");
+        if died.is_ok() {
+            return;
+        }
+    }
+    panic!("opening takes that many calls");
+}
