@@ -159,7 +159,7 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
             env.vfs.remove_file(&path).map_err(|err| Error::io("remove unfinished file", &path, err))?;
         }
         has_checkpoint |= entry.name == NAME;
-        has_quarantine |= entry.name == QUARANTINE;
+        has_quarantine |= entry.name == QUARANTINE && entry.kind == EntryKind::Directory;
         // What is called like a segment and is no regular file is left where it is; `verify` reports it.
         if let (Some(base), EntryKind::File) = (parse_file_name(&entry.name), entry.kind) {
             bases.push(base);
