@@ -329,6 +329,22 @@ fn a_full_disk_publishes_nothing_and_appends_go_on_once_there_is_room_with_sync(
 }
 
 #[test]
+fn a_log_in_which_an_append_found_no_room_closes_clean() {
+    let machine = Machine::new();
+    let (store, stream) = machine.create();
+    append(&stream, 0..1, SYNC);
+    // Ended and let go of: the next append needs another file.
+    machine.clock.advance(12 * DAY);
+    store.tick().unwrap();
+    machine.disk.set_capacity(machine.disk.used());
+    assert_eq!(*stream.append(&Record::new("full")).unwrap_err().kind(), ErrorKind::NoSpace);
+    store.close().unwrap();
+    let (_store, stream) = machine.open().unwrap();
+    assert!(stream.recovery().clean);
+    assert_eq!(bodies(&stream, Start::Beginning), expected(1));
+}
+
+#[test]
 fn retention_makes_room_on_a_full_disk() {
     let machine = Machine::new();
     let (store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
