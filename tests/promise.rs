@@ -5,6 +5,7 @@
 mod common;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
@@ -513,6 +514,24 @@ fn repair_makes_the_store_sound_keeps_the_gaps_and_sets_the_damaged_file_aside()
     assert_eq!(still, gaps);
     let again = repair(dir.path()).unwrap();
     assert_eq!((again.set_aside, again.lost_bytes), (vec![], 0), "there is nothing left to repair");
+}
+
+#[test]
+fn a_store_that_is_let_go_of_leaves_nothing_in_memory() {
+    for crash in [false, true] {
+        let machine = Machine::new();
+        let vfs: Arc<dyn vfs::Vfs> = Arc::new(machine.disk.clone());
+        let store = machine.options().vfs(Arc::clone(&vfs)).open(DIR).unwrap();
+        let stream = store.create_stream(spec()).unwrap();
+        append(&stream, 0..MANY, INTERVAL);
+        if crash {
+            machine.disk.crash_at(1);
+        } else {
+            store.close().unwrap();
+        }
+        drop((store, stream));
+        assert_eq!(Arc::strong_count(&vfs), 1, "nobody holds its files any more");
+    }
 }
 
 #[test]
