@@ -535,6 +535,32 @@ fn a_cursor_at_the_end_resumes_however_often_recovery_died() {
     panic!("opening takes that many calls");
 }
 
+/// What tells the epoch is then a sealed segment, and not the checkpoint, which speaks of an epoch that nothing was written in.
+#[test]
+fn a_cursor_of_a_later_epoch_at_the_end_of_a_sealed_log_resumes_however_often_recovery_died() {
+    for nth in 1..200 {
+        let machine = Machine::new();
+        let (_store, stream) = machine.create();
+        fill(&machine, &stream, &["a"]);
+        machine.crash(Crash::DropUnsynced);
+        let (store, stream) = machine.open().unwrap();
+        let last = fill(&machine, &stream, &["b"])[0];
+        machine.clock.advance(DAY * 7);
+        store.tick().unwrap();
+        stream.append(&Record::new("lost")).unwrap();
+        machine.crash(Crash::DropUnsynced);
+        machine.disk.crash_at(nth);
+        let died = machine.open();
+        machine.crash(Crash::KeepAll);
+        let (_store, stream) = machine.open().unwrap();
+        assert_eq!(bodies(&stream, Start::Cursor(last.cursor())), [""; 0], "died at call {nth}");
+        if died.is_ok() {
+            return;
+        }
+    }
+    panic!("opening takes that many calls");
+}
+
 #[test]
 fn a_reader_that_passed_the_mark_of_a_new_epoch_stands_where_it_stood() {
     let machine = Machine::new();

@@ -5,6 +5,7 @@
 mod common;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
@@ -329,6 +330,22 @@ fn a_full_disk_publishes_nothing_and_appends_go_on_once_there_is_room_with_sync(
 }
 
 #[test]
+fn a_log_in_which_an_append_found_no_room_closes_clean() {
+    let machine = Machine::new();
+    let (store, stream) = machine.create();
+    append(&stream, 0..1, SYNC);
+    // Ended and let go of: the next append needs another file.
+    machine.clock.advance(12 * DAY);
+    store.tick().unwrap();
+    machine.disk.set_capacity(machine.disk.used());
+    assert_eq!(*stream.append(&Record::new("full")).unwrap_err().kind(), ErrorKind::NoSpace);
+    store.close().unwrap();
+    let (_store, stream) = machine.open().unwrap();
+    assert!(stream.recovery().clean);
+    assert_eq!(bodies(&stream, Start::Beginning), expected(1));
+}
+
+#[test]
 fn retention_makes_room_on_a_full_disk() {
     let machine = Machine::new();
     let (store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
@@ -497,6 +514,24 @@ fn repair_makes_the_store_sound_keeps_the_gaps_and_sets_the_damaged_file_aside()
     assert_eq!(still, gaps);
     let again = repair(dir.path()).unwrap();
     assert_eq!((again.set_aside, again.lost_bytes), (vec![], 0), "there is nothing left to repair");
+}
+
+#[test]
+fn a_store_that_is_let_go_of_leaves_nothing_in_memory() {
+    for crash in [false, true] {
+        let machine = Machine::new();
+        let vfs: Arc<dyn vfs::Vfs> = Arc::new(machine.disk.clone());
+        let store = machine.options().vfs(Arc::clone(&vfs)).open(DIR).unwrap();
+        let stream = store.create_stream(spec()).unwrap();
+        append(&stream, 0..MANY, INTERVAL);
+        if crash {
+            machine.disk.crash_at(1);
+        } else {
+            store.close().unwrap();
+        }
+        drop((store, stream));
+        assert_eq!(Arc::strong_count(&vfs), 1, "nobody holds its files any more");
+    }
 }
 
 #[test]

@@ -567,6 +567,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // Whoever wants to hear of a failure calls `close`.
         let _ = self.close();
+        // A stream that waits in a queue holds the queue, and nobody comes for it any more.
+        drop((self.env.dirty.take(), self.env.thirsty.take()));
     }
 }
 

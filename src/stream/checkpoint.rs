@@ -20,11 +20,22 @@ pub(crate) struct CheckpointFile {
     pub(crate) now: Checkpoint,
     /// Whether the file exists.
     exists: bool,
+    /// The last write failed, and may have come to be there all the same.
+    failed: bool,
 }
 
 impl CheckpointFile {
     pub(crate) fn new(vfs: &Arc<dyn Vfs>, path: PathBuf, now: Checkpoint, exists: bool) -> CheckpointFile {
-        CheckpointFile { vfs: Arc::clone(vfs), path, now, exists }
+        CheckpointFile { vfs: Arc::clone(vfs), path, now, exists, failed: false }
+    }
+
+    /// Whether the file may say that frames follow what it knows of.
+    pub(crate) fn may_be_unclean(&self) -> bool {
+        self.failed || self.says_unclean()
+    }
+
+    fn says_unclean(&self) -> bool {
+        self.exists && !self.now.clean
     }
 
     /// Writes the next checkpoint, durably. On error the old one stands.
@@ -45,6 +56,7 @@ impl CheckpointFile {
             file.write_at(&next.encode(), next.at() as u64)?;
             file.sync()
         })();
+        self.failed = written.is_err();
         written.map_err(|err| Error::io("write checkpoint", &self.path, err))?;
         self.exists = true;
         self.now = next;
@@ -59,7 +71,7 @@ impl Core {
         if !checkpoint.exists {
             self.create_dir()?;
         }
-        if checkpoint.exists && !checkpoint.now.clean {
+        if checkpoint.says_unclean() {
             return Ok(());
         }
         let boot = self.env.clock.boot_id();

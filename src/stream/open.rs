@@ -325,9 +325,14 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     let last_head = found.segments.last().and_then(|last| last.head().ok());
     let in_header = last_head.map(|head| (head.epoch, head.base.saturating_sub(8)));
     let in_checkpoint = found.checkpoint.map(|checkpoint| (checkpoint.epoch, checkpoint.epoch_start));
-    let known: Vec<_> = in_log.into_iter().chain(in_header).chain(in_checkpoint).collect();
     // A recovery that died may have left an epoch in the checkpoint that nothing was written in.
-    let in_force = known.iter().filter(|(_, start)| *start < decision.end).max().or(known.iter().min());
+    let is_begun = |(_, start): &(Epoch, u64)| *start < decision.end;
+    let in_sealed = match in_log.into_iter().chain(in_checkpoint).find(is_begun) {
+        Some(_) => None,
+        None => found.segments.iter().rev().find(|segment| segment.seal().is_some()).and_then(last_epoch),
+    };
+    let known: Vec<_> = in_log.into_iter().chain(in_header).chain(in_checkpoint).chain(in_sealed).collect();
+    let in_force = known.iter().filter(|epoch| is_begun(epoch)).max().or(known.iter().min());
     let unknown = (Epoch { number: 0, id: random() }, found.log_start);
     let (epoch, epoch_start) = in_force.copied().unwrap_or(unknown);
     let last_ingest = looked.iter().filter_map(|this| this.scan.last_ingest).max();
@@ -354,6 +359,13 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     core.raise_epoch(core.recovery.epoch)?;
     core.env.dirty.push(&core);
     Ok(core)
+}
+
+/// The last epoch that began in a sealed segment, if one did and can be read.
+fn last_epoch(segment: &Arc<Segment>) -> Option<(Epoch, u64)> {
+    let region = segment.region().ok()?;
+    let index = segment.index(&region, segment.seal()?.end).ok()?;
+    index.epochs.last().map(|(start, epoch)| (*epoch, *start))
 }
 
 /// Offset behind the last byte a segment's file has room for.

@@ -255,7 +255,7 @@ impl Core {
     pub(crate) fn detach(self: &Arc<Core>) -> Result<()> {
         let _rolling = self.rolling.lock();
         *self.next.lock() = None;
-        let taken = {
+        let (taken, end) = {
             let mut writer = self.writer.lock();
             match writer.state {
                 State::Open => {}
@@ -264,10 +264,17 @@ impl Core {
                 State::ReadOnly => return Ok(()),
             }
             writer.dirty = false;
-            self.take_active(&mut writer)
+            (self.take_active(&mut writer), writer.end)
         };
-        let Some(active) = taken else { return Ok(()) };
-        let end = active.next();
+        let Some(active) = taken else {
+            // Whoever wanted to append and found no room said that frames may follow, and none did.
+            if self.checkpoint.lock().may_be_unclean() {
+                self.sync_to(end).and_then(|()| self.seal_rolled())?;
+                // Where that cannot be taken back, the next open looks for itself.
+                let _ = self.mark_clean(end);
+            }
+            return Ok(());
+        };
         // The segment stays in `unsealed` while the sync looks for it.
         let synced = self.sync_to(end).and_then(|()| self.seal_rolled()).and_then(|()| self.mark_clean(end));
         if let Err(err) = synced {

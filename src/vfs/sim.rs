@@ -27,11 +27,13 @@ use super::region::{HeapSync, Memory};
 use super::{Access, Entry, EntryKind, File, Lock, TEMPORARY, Vfs};
 use choice::Rng;
 pub use clock::SimClock;
+pub use image::Image;
 use node::{Node, PAGE, pages, touched};
 use state::{Change, Inode, State, Target, alive, enter, is_root, key};
 
 mod choice;
 mod clock;
+mod image;
 mod node;
 mod state;
 #[cfg(test)]
@@ -58,6 +60,12 @@ pub enum Crash {
     /// Power loss: every sector that differs is old, new, or neither.
     Garbage {
         /// Decides which, and the garbage.
+        seed: u64,
+    },
+    /// Power loss: every sector that differs is old, new, or holds noise in place of what was being written, word by
+    /// word. What was durable in the same sector stays.
+    Noise {
+        /// Decides which, and the noise.
         seed: u64,
     },
     /// Power loss that keeps what is asked for, to try every case there is. A file has its new size if
@@ -200,7 +208,7 @@ impl SimDisk {
     /// capacity stay; the machine is on again.
     pub fn crash(&self, crash: Crash) {
         let mut state = self.machine.lock();
-        let next = state.crashed(crash);
+        let next = state.image().crashed_state(crash);
         let old = std::mem::replace(&mut *state, next);
         state.life = old.life + 1;
         state.faults = old.faults;
@@ -212,7 +220,23 @@ impl SimDisk {
     /// Another disk, as this one would be after `crash`. This one goes on. The new one has no faults and
     /// has counted nothing.
     pub fn fork_crashed(&self, crash: Crash) -> SimDisk {
-        SimDisk::over(self.machine.lock().crashed(crash))
+        self.image().crashed(crash)
+    }
+
+    /// The disk as it is now, to be crashed in many ways. This one goes on.
+    pub fn image(&self) -> Image {
+        self.machine.lock().image()
+    }
+
+    /// Keeps an image of the disk as it is before each call from now on, until [`crash`](SimDisk::crash); calls between
+    /// which nothing changed share one.
+    pub fn record(&self) {
+        self.machine.lock().images = Some(Vec::new());
+    }
+
+    /// The images that were recorded since this was asked last. None are recorded any more.
+    pub fn take_images(&self) -> Vec<Image> {
+        self.machine.lock().images.take().unwrap_or_default()
     }
 
     /// Lets every call fail from the `nth` on, counted from now (1 is the next), until

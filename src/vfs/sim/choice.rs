@@ -17,7 +17,10 @@ pub(super) struct Choice {
 impl Choice {
     pub(super) fn new(crash: Crash) -> Choice {
         let seed = match crash {
-            Crash::Pages { seed } | Crash::Sectors { seed } | Crash::Garbage { seed } => seed,
+            Crash::Pages { seed }
+            | Crash::Sectors { seed }
+            | Crash::Garbage { seed }
+            | Crash::Noise { seed } => seed,
             Crash::KeepAll | Crash::DropUnsynced | Crash::Subset { .. } => 0,
         };
         Choice { crash, rng: Rng(seed), pages: 0 }
@@ -31,8 +34,8 @@ impl Choice {
             Crash::KeepAll | Crash::DropUnsynced => false,
             Crash::Subset { pages, .. } => bit(pages, index),
             Crash::Pages { .. } => self.rng.coin(),
-            Crash::Sectors { .. } | Crash::Garbage { .. } => {
-                let outcomes = if matches!(self.crash, Crash::Garbage { .. }) { 3 } else { 2 };
+            Crash::Sectors { .. } | Crash::Garbage { .. } | Crash::Noise { .. } => {
+                let outcomes = if matches!(self.crash, Crash::Sectors { .. }) { 2 } else { 3 };
                 let mut changed = false;
                 for (old, new) in disk.chunks_mut(SECTOR).zip(live.chunks(SECTOR)) {
                     if old == new {
@@ -41,9 +44,14 @@ impl Choice {
                     match self.rng.below(outcomes) {
                         0 => continue,
                         1 => old.copy_from_slice(new),
-                        _ => old
-                            .chunks_mut(8)
-                            .for_each(|word| word.copy_from_slice(&self.rng.next().to_le_bytes())),
+                        _ => {
+                            let keeps = matches!(self.crash, Crash::Noise { .. });
+                            for (old, new) in old.chunks_mut(8).zip(new.chunks(8)) {
+                                if !keeps || old != new {
+                                    old.copy_from_slice(&self.rng.next().to_le_bytes());
+                                }
+                            }
+                        }
                     }
                     changed = true;
                 }
@@ -61,7 +69,7 @@ impl Choice {
         let take = match self.crash {
             Crash::KeepAll | Crash::DropUnsynced => false,
             Crash::Subset { .. } => grew,
-            Crash::Pages { .. } | Crash::Sectors { .. } | Crash::Garbage { .. } => {
+            Crash::Pages { .. } | Crash::Sectors { .. } | Crash::Garbage { .. } | Crash::Noise { .. } => {
                 old != new && self.rng.coin()
             }
         };
@@ -73,7 +81,7 @@ impl Choice {
         match self.crash {
             Crash::KeepAll | Crash::DropUnsynced => vec![false; count],
             Crash::Subset { names, .. } => (0..count).map(|index| bit(names, index as u32)).collect(),
-            Crash::Pages { .. } | Crash::Sectors { .. } | Crash::Garbage { .. } => {
+            Crash::Pages { .. } | Crash::Sectors { .. } | Crash::Garbage { .. } | Crash::Noise { .. } => {
                 self.rng.names(count, unordered)
             }
         }

@@ -23,6 +23,16 @@ impl SimClock {
         SimClock(Arc::new(Hands { wall: wall.into(), boot: 0.into(), boots: 1.into() }))
     }
 
+    /// Another clock that shows the same and is turned apart from this one.
+    pub fn fork(&self) -> SimClock {
+        let hands = Hands {
+            wall: self.wall().into(),
+            boot: self.boot().into(),
+            boots: self.0.boots.load(Ordering::SeqCst).into(),
+        };
+        SimClock(Arc::new(hands))
+    }
+
     /// Lets time pass. Both readings stop at the last one there is.
     pub fn advance(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);

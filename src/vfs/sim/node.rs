@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::choice::Choice;
+use super::image::Frozen;
 use crate::vfs::region::Heap;
 
 /// What the page cache and msync work in.
@@ -17,7 +17,7 @@ pub(super) const PAGE: usize = 4096;
 /// A page's bytes.
 pub(super) type Bytes = [u8; PAGE];
 
-type Disk = Arc<Vec<Option<Arc<Bytes>>>>;
+pub(super) type Disk = Arc<Vec<Option<Arc<Bytes>>>>;
 
 /// Which page holds the byte before `end`, plus one.
 pub(super) fn pages(end: usize) -> usize {
@@ -249,52 +249,29 @@ impl Node {
         self.dirty_in(0..usize::MAX)
     }
 
-    /// The file after a power loss, for which `choice` says what got through.
-    pub(super) fn crashed(&self, choice: &mut Choice) -> Node {
-        let mut disk = self.disk.clone();
-        let mut grew = false;
-        for (index, live) in self.dirty() {
-            let mut page = disk.get(index).cloned().flatten().map_or([0; PAGE], |page| *page);
-            if choice.page(&live, &mut page) {
-                put(&mut disk, index, &page);
-                grew |= pages(self.disk_size) <= index;
-            }
-        }
-        let size = choice.size(self.disk_size, self.size, grew);
-        if pages(size) < disk.len() {
-            Arc::make_mut(&mut disk).truncate(pages(size));
-        }
-        if !size.is_multiple_of(PAGE)
-            && pages(size) == disk.len()
-            && let Some(Some(last)) = Arc::make_mut(&mut disk).last_mut()
-        {
-            Arc::make_mut(last)[size % PAGE..].fill(0);
-        }
-        let mut blocks = self.blocks.clone();
-        blocks.resize(pages(size), false);
-        for (index, page) in disk.iter().enumerate() {
-            blocks[index] |= page.is_some();
-        }
-        Node { size, disk_size: size, disk, blocks, ..Node::default() }
-    }
-
-    /// The file after every process has ended: as it was, mapped by none.
-    pub(super) fn killed(&self) -> Node {
-        let dirty = self.dirty();
-        let live = (!dirty.is_empty() || !self.lost.is_empty()).then(|| {
-            let mut tail = vec![0; self.size];
-            self.read(&mut tail, 0);
-            Live { head: Arc::new(Heap::new(0)), tail }
-        });
-        Node {
+    /// The file as it is now.
+    pub(super) fn freeze(&self) -> Frozen {
+        Frozen {
             size: self.size,
-            live,
             disk_size: self.disk_size,
             disk: self.disk.clone(),
-            mapped: false,
-            written: dirty.into_iter().map(|(index, _)| index).collect(),
+            dirty: self.dirty(),
             lost: self.lost.clone(),
             blocks: self.blocks.clone(),
+        }
+    }
+
+    /// A file that no process has open yet.
+    pub(super) fn thaw(frozen: Frozen, live: Option<Vec<u8>>) -> Node {
+        Node {
+            size: frozen.size,
+            live: live.map(|tail| Live { head: Arc::new(Heap::new(0)), tail }),
+            disk_size: frozen.disk_size,
+            disk: frozen.disk,
+            written: frozen.dirty.into_iter().map(|(index, _)| index).collect(),
+            lost: frozen.lost,
+            blocks: frozen.blocks,
+            mapped: false,
             links: 0,
         }
     }
@@ -396,7 +373,7 @@ impl Node {
 }
 
 /// Stores a page; one of zeros costs nothing.
-fn put(disk: &mut Disk, index: usize, page: &Bytes) {
+pub(super) fn put(disk: &mut Disk, index: usize, page: &Bytes) {
     let disk = Arc::make_mut(disk);
     if disk.len() <= index {
         disk.resize(index + 1, None);

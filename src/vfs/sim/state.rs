@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::choice::Choice;
+use super::image::Image;
 use super::node::{Node, touched};
-use super::{Crash, Fault, Op};
+use super::{Fault, Op};
 
 /// Larger files are refused, so that a wild length is an error and not all of the memory.
 const MAX_FILE: u64 = 1 << 36;
@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) calls: u64,
     pub(super) off_at: Option<u64>,
     pub(super) off: bool,
+    /// Images from before each call, where they are recorded.
+    pub(super) images: Option<Vec<Image>>,
 }
 
 pub(super) struct Inode {
@@ -96,6 +98,7 @@ impl Default for State {
             calls: 0,
             off_at: None,
             off: false,
+            images: None,
         }
     }
 }
@@ -270,60 +273,29 @@ impl State {
         files.into_values().collect()
     }
 
-    /// The disk after `crash`, with nothing counted and no faults.
-    pub(super) fn crashed(&self, crash: Crash) -> State {
-        let mut choice = Choice::new(crash);
-        let mut survivors = BTreeMap::new();
-        for (_, file) in self.files() {
-            let node = file.node.lock();
-            let node = if crash == Crash::KeepAll { node.killed() } else { node.crashed(&mut choice) };
-            survivors.insert(file.id, Arc::new(Inode { id: file.id, node: Mutex::new(node) }));
-        }
-        let survivor = |target: &Target| match target {
-            Target::Directory => Target::Directory,
-            Target::File(inode) => Target::File(Arc::clone(&survivors[&inode.id])),
-        };
-        let survive = |names: &BTreeMap<PathBuf, Target>| -> BTreeMap<PathBuf, Target> {
-            names.iter().map(|(path, target)| (path.clone(), survivor(target))).collect()
-        };
-        let pending = self.pending.iter().map(|change| match change {
-            Change::Link(path, target) => Change::Link(path.clone(), survivor(target)),
-            Change::Unlink(path) => Change::Unlink(path.clone()),
-            Change::RemoveDir(path) => Change::RemoveDir(path.clone()),
-            Change::Rename(from, to, inode) => {
-                Change::Rename(from.clone(), to.clone(), Arc::clone(&survivors[&inode.id]))
-            }
-        });
-        let mut next = State {
-            durable: survive(&self.durable),
+    /// The disk as it is now.
+    pub(super) fn image(&self) -> Image {
+        let files = self.files().into_iter().map(|(_, file)| (file.id, file.node.lock().freeze()));
+        Image {
+            files: files.collect(),
+            live: self.live.clone(),
+            durable: self.durable.clone(),
+            pending: self.pending.clone(),
             serial: self.serial,
             capacity: self.capacity,
             unordered: self.unordered,
-            ..State::default()
-        };
-        let live = if crash == Crash::KeepAll {
-            next.pending = pending.collect();
-            survive(&self.live)
-        } else {
-            let kept = choice.names(self.pending.len(), self.unordered);
-            for (change, _) in pending.zip(kept).filter(|(_, kept)| *kept) {
-                apply(&mut next.durable, change);
-            }
-            // What lies in a directory that was lost is lost as well. Parents sort before their children.
-            let mut found: BTreeMap<PathBuf, Target> = BTreeMap::new();
-            for (path, target) in std::mem::take(&mut next.durable) {
-                let dir = path.parent().expect("no name is the root's");
-                if is_root(dir) || matches!(found.get(dir), Some(Target::Directory)) {
-                    found.insert(path, target);
-                }
-            }
-            next.durable = found.clone();
-            found
-        };
-        for (path, target) in live {
-            next.link(path, target);
+            before: None,
         }
-        next
+    }
+
+    /// Keeps an image of the disk before a call, where one is to be kept and it is not the last one again.
+    fn record(&mut self, op: Op) {
+        let Some(mut images) = self.images.take() else { return };
+        let image = Image { before: Some(op), ..self.image() };
+        if images.last().is_none_or(|last| !last.is_same(&image)) {
+            images.push(image);
+        }
+        self.images = Some(images);
     }
 }
 
@@ -351,6 +323,9 @@ pub(super) fn alive(machine: &Mutex<State>, life: u64, op: Op) -> io::Result<Mut
     let mut state = machine.lock();
     if state.life != life {
         return Err(io::Error::other("simulated crash: this handle is from before it"));
+    }
+    if !state.off {
+        state.record(op);
     }
     state.calls += 1;
     state.counts[op as usize] += 1;
