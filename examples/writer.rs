@@ -57,32 +57,44 @@ pub fn options() -> Options {
     Options::new().max_segment_bytes(256 << 10)
 }
 
-/// Appends until `said` refuses a line. The lines: `opening`, `open`, and for each append `thread end cursor`, with the
-/// number after its last record.
+/// What retention leaves of the stream, nearly.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Appends until `said` refuses a line. The lines: `opening`, `open`, `retaining`, `retained`, `closing`, `closed`, and for
+/// each append `thread end cursor`, with the number after its last record.
 pub fn run(dir: &Path, run: u64, said: impl Fn(&str) -> bool + Sync) -> tailwater::Result<()> {
     said("opening");
     let store = options().open(dir)?;
     let stream = open_stream(&store)?;
     said("open");
     std::thread::scope(|scope| {
-        let other = scope.spawn(|| append(&stream, run, 1, &said));
-        append(&stream, run, 0, &said)?;
+        let other = scope.spawn(|| append(&store, &stream, run, 1, &said));
+        append(&store, &stream, run, 0, &said)?;
         other.join().expect("appending does not panic")
     })?;
-    store.close()
+    said("closing");
+    store.close()?;
+    said("closed");
+    Ok(())
 }
 
 fn open_stream(store: &Store) -> tailwater::Result<Stream> {
     match store.stream(STREAM) {
         Err(err) if *err.kind() == ErrorKind::NotFound => {
-            store.create_stream(StreamSpec::new(StreamName::new(STREAM)?))
+            store.create_stream(StreamSpec::new(StreamName::new(STREAM)?).max_bytes(MAX_BYTES))
         }
         found => found,
     }
 }
 
-/// Single records and batches, one in 16 of them durable before it counts.
-fn append(stream: &Stream, run: u64, thread: u64, said: &impl Fn(&str) -> bool) -> tailwater::Result<()> {
+/// Single records and batches, one in 16 of them durable before it counts; now and then retention in between.
+fn append(
+    store: &Store,
+    stream: &Stream,
+    run: u64,
+    thread: u64,
+    said: &impl Fn(&str) -> bool,
+) -> tailwater::Result<()> {
     let mut number = 0;
     loop {
         let chance = mix(run ^ mix(thread ^ mix(number ^ 77)));
@@ -96,6 +108,11 @@ fn append(stream: &Stream, run: u64, thread: u64, said: &impl Fn(&str) -> bool) 
         let records: Vec<_> = bodies.iter().map(|body| Record::new(body).level(Level::Info)).collect();
         let appended = stream.append_batch_with(&records, durability)?;
         number = batch.end;
+        if thread == 0 && chance >> 40 & 31 == 0 {
+            said("retaining");
+            store.tick()?;
+            said("retained");
+        }
         if !said(&format!("{thread} {number} {}", appended.cursor())) {
             return Ok(());
         }

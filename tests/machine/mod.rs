@@ -3,7 +3,8 @@
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use tailwater::{StreamName, StreamSpec};
 
@@ -29,6 +30,11 @@ impl Chance {
         Chance(seed)
     }
 
+    /// What it is now: before the first draw, the seed.
+    pub fn seed(&self) -> u64 {
+        self.0
+    }
+
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -39,6 +45,24 @@ impl Chance {
     pub fn below(&mut self, end: u64) -> u64 {
         self.draw() % end
     }
+}
+
+/// How often a test does what it does: `few` times, or for as long as `TAILWATER_SECONDS` says.
+pub fn turns(few: u32) -> impl Iterator<Item = u32> {
+    let seconds =
+        std::env::var("TAILWATER_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
+    let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    (0..).take_while(move |turn| until.map_or(*turn < few, |until| Instant::now() < until))
+}
+
+/// Says what a long run came to, for who collects that.
+pub fn reached(what: std::fmt::Arguments<'_>, seed: u64) {
+    println!("reached: {what}, TAILWATER_SEED={seed}");
+}
+
+/// Lets the other processes run for so long: an instant drawn at random, never a wait for something to have happened.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// How another process that runs one test of this binary learns what it is to do.
@@ -97,9 +121,9 @@ impl Other {
     }
 
     /// SIGKILL. What it said before can still be heard.
-    pub fn kill(&mut self) {
+    pub fn kill(&mut self) -> ExitStatus {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.wait().unwrap()
     }
 
     /// Sends a signal by name.
