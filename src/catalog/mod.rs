@@ -228,7 +228,6 @@ impl Catalog {
     }
 
     /// What was found damaged when opening, though nothing was lost by it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only tests look: nothing was lost by what it tells"))]
     pub(crate) fn problems(&self) -> &[Problem] {
         &self.problems
     }

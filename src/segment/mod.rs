@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
+use crate::format::frame::Kind;
 use crate::format::header::{self, BadHeader, Header, Seal, Watermark};
 use crate::format::index::Index;
 use crate::segment::maps::Maps;
@@ -331,9 +332,12 @@ impl Segment {
 /// Takes the frames behind what `index` covers in.
 ///
 /// Their headers are checked and their bodies are not: an index leads to records, and who reads one verifies it. Metadata is
-/// checked, for blocks are skipped by what it says.
+/// checked, for blocks are skipped by what it says, and so are epochs, for cursors hold or not by what they say.
 pub(crate) fn extend(index: &mut Index, frames: Frames<'_>) {
     for (offset, frame) in frames.glances(index.end) {
+        if frame.kind() == Kind::Epoch && frames.parse(offset).is_err() {
+            continue;
+        }
         index.add(offset, &frame);
         if frame.header.word.has_meta() && frames.parse(offset).is_err() {
             index.doubt();

@@ -69,7 +69,7 @@ pub(crate) fn scan(frames: Frames<'_>) -> Scan {
         epochs: 0,
     };
     let mut batch = frames.base..frames.base;
-    for found in frames.walk(frames.base) {
+    for found in frames.walk_unsettled(frames.base) {
         match found {
             Found::Frame(offset, frame) => {
                 let word = frame.header.word;

@@ -89,9 +89,15 @@ impl<'a> Frames<'a> {
         None
     }
 
-    /// Every frame from `offset` on, and every stretch that holds none.
+    /// Every frame from `offset` on, and every stretch that holds none. No claim is open in what is published, so what looks like
+    /// one is damage of no more than its own frame.
     pub(crate) fn walk(self, offset: u64) -> Walk<'a> {
-        Walk { frames: self, at: offset, budget: self.budget() }
+        Walk { frames: self, at: offset, budget: self.budget(), claims: false }
+    }
+
+    /// The same where a writer may have died: what a claim covers is passed over.
+    pub(crate) fn walk_unsettled(self, offset: u64) -> Walk<'a> {
+        Walk { claims: true, ..self.walk(offset) }
     }
 }
 
@@ -111,6 +117,8 @@ pub(crate) struct Walk<'a> {
     at: u64,
     /// What is left of [`Frames::budget`].
     budget: usize,
+    /// Whether claims count.
+    claims: bool,
 }
 
 impl<'a> Iterator for Walk<'a> {
@@ -140,7 +148,9 @@ impl Walk<'_> {
     fn after(&mut self, at: u64, bad: Bad) -> u64 {
         let end = self.frames.end();
         let mut invalid = at;
-        if let Bad::Claimed(bytes) = bad {
+        if let Bad::Claimed(bytes) = bad
+            && self.claims
+        {
             // What a claim covers is its writer's, finished records of an unfinished batch included.
             let behind = at + bytes as u64;
             if behind == end || !matches!(self.frames.parse(behind), Err(Bad::Invalid)) {
@@ -208,6 +218,21 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_covers_a_batch_where_its_writer_may_have_died_and_nothing_in_what_is_published() {
+        let mut bytes = mark(Kind::Batch, 24 + 32, &[], Timestamp::MIN, Place { salt: SALT, offset: 0 });
+        bytes.extend(frame_at(24, b"inside"));
+        let end = bytes.len() as u64;
+        bytes.extend(frame_at(end, b"behind"));
+        bytes[3] ^= 0x80;
+        let found = walk(&bytes);
+        assert_eq!(found[0], Found::Damage(0..24, Bad::Claimed(56)));
+        assert!(matches!(found[1..], [Found::Frame(24, _), Found::Frame(at, _)] if at == end), "{found:?}");
+        let unsettled = Frames { bytes: &bytes, base: 0, salt: SALT }.walk_unsettled(0).collect::<Vec<_>>();
+        assert_eq!(unsettled[0], Found::Damage(0..end, Bad::Claimed(56)));
+        assert!(matches!(unsettled[1..], [Found::Frame(at, _)] if at == end), "{unsettled:?}");
+    }
+
+    #[test]
     fn a_payload_that_holds_whole_segments_is_never_resynchronised_into() {
         // The payload is a log of the same salt, written for other offsets, at every distance from its own ones.
         for shift in (0..80).step_by(8) {
@@ -249,7 +274,7 @@ mod tests {
             }
             bytes.resize(total, 0xEE);
             let frames = Frames { bytes: &bytes, base: 0, salt: SALT };
-            let mut walk = frames.walk(0);
+            let mut walk = frames.walk_unsettled(0);
             let found = walk.by_ref().count();
             // As many traps as the budget pays for, and one stretch of damage for the rest.
             assert!((2..64).contains(&found), "{found} found");

@@ -110,7 +110,8 @@ fn inspect_with(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<SegmentReport> {
         index_blocks: index.map(|index| index.blocks.len()),
         damage: Vec::new(),
     };
-    for found in frames.walk(header.base) {
+    let walk = if seal.is_some() { frames.walk(header.base) } else { frames.walk_unsettled(header.base) };
+    for found in walk {
         match found {
             Found::Frame(offset, frame) => {
                 report.end = offset + frame.header.word.step() as u64;

@@ -6,6 +6,7 @@ mod dir;
 mod inspect;
 mod loaded;
 mod options;
+mod papers;
 mod repair;
 mod session;
 mod snapshot;
@@ -315,7 +316,10 @@ impl Store {
         let mut report = VerifyReport::default();
         for info in self.all_streams()? {
             match self.stream_by_id(info.id).and_then(|stream| stream.verify()) {
-                Ok(this) => report.add(this),
+                Ok(this) => {
+                    report.add(this);
+                    report.damage.extend(self.shared.meta_damage(info.id)?);
+                }
                 Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
                 Err(err) => return Err(err),
             }
@@ -324,6 +328,7 @@ impl Store {
             report.damage.extend(sessions.verify()?.damage);
         }
         report.damage.extend(self.shared.orphans()?);
+        report.damage.extend(self.shared.catalog_damage());
         Ok(report)
     }
 

@@ -69,6 +69,10 @@ fn repair_with(options: Options, dir: &Path) -> Result<RepairReport> {
     let store = options.background(false).create(false).open(dir)?;
     for info in store.all_streams()? {
         let core = store.stream_by_id(info.id)?.core;
+        if let Some(damage) = store.shared.meta_damage(info.id)? {
+            report.catalog_problems.push(format!("{}: {}; written anew", damage.path.display(), damage.what));
+            store.shared.write_meta(info.id)?;
+        }
         repair_stream(&core, &mut report)?;
     }
     if let Some(sessions) = store.shared.session_log()? {
@@ -84,7 +88,11 @@ fn repair_catalog(options: &Options, dir: &Path, report: &mut RepairReport) -> R
     let now = GuardedClock::new(options.clock.clone(), read_mark(&**vfs, dir)?).now();
     let metas = read_metas(&**vfs, &dir.join(names::STREAMS))?;
     let mut catalog = match Catalog::open(Arc::clone(vfs), &catalog_dir, Mode::ReadOnly, now) {
-        Ok(_) => Catalog::open(Arc::clone(vfs), &catalog_dir, Mode::Writable, now)?,
+        Ok(found) => {
+            // Opening for writing makes a new generation where one is damaged.
+            report.catalog_problems.extend(found.problems().iter().map(ToString::to_string));
+            Catalog::open(Arc::clone(vfs), &catalog_dir, Mode::Writable, now)?
+        }
         Err(err) if matches!(err.kind(), ErrorKind::Corrupt | ErrorKind::NotFound) => {
             report.catalog_problems.push(err.to_string());
             match Catalog::load_lossy(Arc::clone(vfs), &catalog_dir) {

@@ -127,7 +127,9 @@ impl Core {
         }
         let cutoff = self.cutoff();
         let known = self.segments().first().is_some_and(|first| first.base <= cursor.offset);
-        if known && self.epoch_at(cursor.offset)?.is_some_and(|epoch| epoch != cursor.epoch) {
+        let differs = known && self.epoch_at(cursor.offset)?.is_some_and(|epoch| epoch != cursor.epoch);
+        // Of a known epoch it differs only where damage hides that epoch's mark: what comes behind it tells of it.
+        if differs && !self.has_had(cursor.epoch)? {
             // An epoch this log never had, or one that ended before all that is left of it. Nobody knows where.
             let safe = self.cursor_before(self.visible_from(cutoff)?)?;
             let text = doing(&format!("epoch {} is not of this log", cursor.epoch.number));
@@ -171,6 +173,22 @@ impl Core {
             return Ok(later.map_or(kept, |(start, _)| *start));
         }
         Ok(kept)
+    }
+
+    /// Whether anything sound in the log names the epoch.
+    fn has_had(&self, epoch: Epoch) -> Result<bool> {
+        for segment in self.segments().iter() {
+            let Ok(head) = segment.head() else { continue };
+            if head.epoch == epoch {
+                return Ok(true);
+            }
+            let Ok(region) = segment.region() else { continue };
+            let end = segment.published(&region, self.env.read_only)?;
+            if segment.index(&region, end)?.epochs.iter().any(|(_, other)| *other == epoch) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The epoch in force just before `offset`.
