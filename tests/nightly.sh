@@ -12,13 +12,28 @@ export CARGO_TERM_COLOR=never
 
 # Share, name, command; SECONDS stands for its part of the time. The longest come first, so that the lanes end together.
 layers() {
-    local test="cargo test -q --release --features cli,sim"
+    local test="cargo test -q --release --features sim"
     cat <<LAYERS
+24 crash-states     $test --test crash_states -- --nocapture --exact no_crash_loses_what_was_acknowledged_or_finds_damage_where_there_is_none
+16 kill-9           $test --test kill -- --nocapture --exact what_was_acknowledged_survives_kill_9_whole_in_order_and_once
 8 model             $test --test model -- --nocapture --exact what_is_read_is_what_was_appended_whatever_happened_between
-4 long-lives        $test --test model -- --nocapture --exact a_long_life_keeps_every_promise_to_its_end
-3 sessions          $test --test session_model -- --nocapture --exact whatever_happens_a_session_reads_what_comes_next
-2 filters           $test --test filter -- --nocapture --exact a_reader_with_a_filter_returns_what_passes_of_what_one_without_returns
-2 filtered-damage   $test --test filter -- --nocapture --exact whatever_passes_and_is_damaged_lies_in_a_gap
+8 long-lives        $test --test model -- --nocapture --exact a_long_life_keeps_every_promise_to_its_end
+4 sessions          $test --test session_model -- --nocapture --exact whatever_happens_a_session_reads_what_comes_next
+3 filters           $test --test filter -- --nocapture --exact a_reader_with_a_filter_returns_what_passes_of_what_one_without_returns
+3 filtered-damage   $test --test filter -- --nocapture --exact whatever_passes_and_is_damaged_lies_in_a_gap
+20 filter_parse     fuzz/run SECONDS filter_parse
+12 metadata_decode  fuzz/run SECONDS metadata_decode
+10 name_codec       fuzz/run SECONDS name_codec
+6 cursor_decode     fuzz/run SECONDS cursor_decode
+4 frame_parse       fuzz/run SECONDS frame_parse
+8 store_ops         fuzz/run SECONDS store_ops
+6 diff_reader       fuzz/run SECONDS diff_reader
+3 segment_recover   fuzz/run SECONDS segment_recover
+3 filter            fuzz/run SECONDS filter
+2 recover_diff      fuzz/run SECONDS recover_diff
+2 frame_fix         fuzz/run SECONDS frame_fix
+1 frame_raw         fuzz/run SECONDS frame_raw
+1 index_decode      fuzz/run SECONDS index_decode
 LAYERS
 }
 
@@ -44,8 +59,10 @@ fi
 [ -n "$chosen" ] || { echo "no layer is called: $*"; exit 2; }
 
 echo "== building"
-cargo test -q --release --features cli,sim --no-run
-if grep -q fuzz/run <<<"$chosen"; then fuzz/run --build; fi
+tests=$(grep -o -- '--test [a-z_]*' <<<"$chosen" | sort -u || true)
+# shellcheck disable=SC2086
+if [ -n "$tests" ]; then cargo test -q --release --features sim --no-run $tests; fi
+if grep -q fuzz/run <<<"$chosen"; then fuzz/run 1 >/dev/null; fi
 
 echo "== $hours hours, $lanes side by side, from $(date '+%F %T') on, commit $(git rev-parse --short HEAD)"
 began=$SECONDS
