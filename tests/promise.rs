@@ -339,6 +339,7 @@ fn a_log_in_which_an_append_found_no_room_closes_clean() {
     store.tick().unwrap();
     machine.disk.set_capacity(machine.disk.used());
     assert_eq!(*stream.append(&Record::new("full")).unwrap_err().kind(), ErrorKind::NoSpace);
+    machine.disk.set_capacity(1 << 30);
     store.close().unwrap();
     let (_store, stream) = machine.open().unwrap();
     assert!(stream.recovery().clean);
