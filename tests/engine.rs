@@ -248,3 +248,27 @@ fn a_closed_stream_holds_little_more_disk_than_it_has_log() {
     }
     assert_eq!(bodies(&stream, Start::Beginning).len(), 6000);
 }
+
+#[test]
+#[cfg(feature = "sim")]
+fn a_closed_store_leaves_nothing_in_memory() {
+    use tailwater::vfs::sim::SimDisk;
+
+    for background in [false, true] {
+        let disk: Arc<dyn Vfs> = Arc::new(SimDisk::new());
+        let held = Arc::downgrade(&disk);
+        let options = Options::new().background(background).sync_interval(Duration::from_secs(3600));
+        let store = options.vfs(disk).open("/store").unwrap();
+        let stream = store.create_stream(spec("a")).unwrap();
+        // It waits for a sync from here on.
+        stream.append(&Record::new("one")).unwrap();
+        store.close().unwrap();
+        drop((store, stream));
+        // The threads see in their own time that it was closed.
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        while background && held.strong_count() != 0 && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert_eq!(held.strong_count(), 0, "with background {background} something is held");
+    }
+}

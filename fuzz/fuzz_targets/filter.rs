@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tailwater::fuzzing::filter(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tailwater::fuzzing::filter_eval(data));

@@ -556,7 +556,7 @@ impl Shared {
         for changes in self.changes.lock().values() {
             changes.signal.raise();
         }
-        self.env.maps.clear();
+        self.env.let_go();
         let outcome = outcome.and(self.keep_mark());
         *self.lock.lock() = None;
         outcome

@@ -80,6 +80,12 @@ impl Env {
         first
     }
 
+    /// Forgets the streams that wait for work, which hold this in turn, and the maps kept.
+    pub(crate) fn let_go(&self) {
+        drop((self.dirty.take(), self.thirsty.take()));
+        self.maps.clear();
+    }
+
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "use the store: it was closed"));
