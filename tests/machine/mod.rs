@@ -85,6 +85,32 @@ pub fn wait_for_release() {
     let _ = std::io::stdin().read_line(&mut String::new());
 }
 
+/// How to run the one test named of this binary, on one thread, as another process, under the programs `under`.
+pub fn command(under: &[&str], test: &str, arguments: &[&str]) -> Command {
+    let this = std::env::current_exe().unwrap();
+    let mut command = match under {
+        [] => Command::new(this),
+        [program, rest @ ..] => {
+            let mut command = Command::new(program);
+            command.args(rest).arg(this);
+            command
+        }
+    };
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(TASK, arguments.join("\u{1f}"));
+    command
+}
+
+/// Whether there is a program of this name, and it works here; else a word about it.
+pub fn has(program: &str, trial: &[&str]) -> bool {
+    run(Command::new(program).args(trial))
+}
+
+/// What was said by a process whose whole output this is.
+pub fn said(output: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(output);
+    text.lines().filter_map(|line| Some(line.split_once('@')?.1.to_string())).collect()
+}
+
 /// Another process: this binary, running the one test named, which finds its arguments by [`task`]. Killed when dropped.
 pub struct Other {
     child: Child,
@@ -94,13 +120,13 @@ pub struct Other {
 
 impl Other {
     pub fn start(test: &str, arguments: &[&str]) -> Other {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact", "--nocapture", "--test-threads=2"])
-            .env(TASK, arguments.join("\u{1f}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Other::start_under(&[], test, arguments)
+    }
+
+    /// Under another program, which is told to run it.
+    pub fn start_under(under: &[&str], test: &str, arguments: &[&str]) -> Other {
+        let mut child =
+            command(under, test, arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
         Other { child, input, output: BufReader::new(output).lines() }
     }
