@@ -551,6 +551,8 @@ impl Shared {
         for changes in self.changes.lock().values() {
             changes.signal.raise();
         }
+        self.env.dirty.close();
+        self.env.thirsty.close();
         self.env.maps.clear();
         let outcome = outcome.and(self.keep_mark());
         *self.lock.lock() = None;
