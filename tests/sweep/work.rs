@@ -148,7 +148,10 @@ impl Worker<'_> {
                 found => found,
             };
             match found {
-                Ok(stream) => return Some(stream),
+                Ok(stream) => {
+                    say(&format!("stream {name} {}", stream.id()));
+                    return Some(stream);
+                }
                 Err(err) => {
                     failed("stream", &err);
                     if *err.kind() == ErrorKind::Poisoned {
@@ -274,12 +277,13 @@ impl Heard {
 
     /// The stream's failed sync is its last word: from then on, nothing is acknowledged until it is opened anew.
     pub fn check_poison(&self) {
+        let a = self.lines.iter().find_map(|line| line.strip_prefix("stream a "));
         let mut poisoned = false;
         for line in &self.lines {
             match line.split(' ').next().unwrap_or_default() {
                 // A stream whose opening failed is opened anew by the next try.
                 "failed" if !line.starts_with("failed stream") && line.contains("sync segment") => {
-                    poisoned |= !line.contains("sessions");
+                    poisoned |= a.is_some_and(|a| line.contains(a));
                 }
                 "open" => poisoned = false,
                 "acknowledged" => assert!(!poisoned, "acknowledged behind a failed sync: {:#?}", self.lines),
