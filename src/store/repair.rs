@@ -18,7 +18,8 @@ use crate::segment::walk::{Found, Frames};
 use crate::segment::{Segment, parse_file_name, seal};
 use crate::store::Options;
 use crate::store::dir::{lock, names, read_mark};
-use crate::stream::open::set_aside;
+use crate::store::snapshot::link_or_copy;
+use crate::stream::open::{aside, set_aside};
 use crate::stream::roll_random;
 use crate::stream::{Core, Recovery};
 use crate::vfs::guard::GuardedClock;
@@ -191,7 +192,8 @@ fn set_strangers_aside(core: &Core, report: &mut RepairReport) -> Result<()> {
     Ok(())
 }
 
-/// Writes a damaged segment anew: valid frames where they were, marks over the rest.
+/// Writes a damaged segment anew: valid frames where they were, marks over the rest. The damaged one keeps its name until the
+/// new one takes it, or an interruption would leave a hole, and the next repair would fill it with marks.
 fn rewrite(core: &Core, segment: &Segment, end: u64, report: &mut RepairReport) -> Result<()> {
     let read = segment.open(Access::Read).and_then(|file| {
         let page = segment.read_page(&*file)?;
@@ -219,9 +221,22 @@ fn rewrite(core: &Core, segment: &Segment, end: u64, report: &mut RepairReport) 
             Found::Frame(..) => None,
         })
         .collect();
-    let aside = set_aside(&core.env, &core.dir, &segment.path)?;
-    report.set_aside.push(aside);
+    report.set_aside.push(keep_aside(core, &segment.path)?);
     write_segment(core, head, bytes, &lost, end, report)
+}
+
+/// Gives a file a name in the quarantine besides its own.
+fn keep_aside(core: &Core, path: &Path) -> Result<PathBuf> {
+    let vfs = &*core.env.vfs;
+    let (quarantine, target) = aside(&core.dir, path);
+    let kept = (|| {
+        vfs.create_dir_all(&quarantine)?;
+        link_or_copy(vfs, path, &target)?;
+        vfs.sync_dir(&quarantine)?;
+        vfs.sync_dir(&core.dir)
+    })();
+    kept.map_err(|err| Error::io("keep aside", path, err))?;
+    Ok(target)
 }
 
 /// Writes segments that say that `range` is lost.
@@ -261,23 +276,24 @@ fn write_segment(
         mark_lost(&mut bytes, &head, range);
     }
     let vfs = &core.env.vfs;
-    let segment = Segment::new(vfs, &core.env.maps, &core.dir, core.id, head.base);
     let temporary = core.dir.join(format!("{TEMPORARY}repair"));
+    let mut segment = Segment::new(vfs, &core.env.maps, &core.dir, core.id, head.base);
+    let path = std::mem::replace(&mut segment.path, temporary);
     let written = (|| {
-        let file = vfs.open(&temporary, Access::CreateNew)?;
+        let file = vfs.open(&segment.path, Access::CreateNew)?;
         file.allocate(head.capacity)?;
         for at in HEADER_AT {
             file.write_at(&head.encode(), at as u64)?;
         }
         file.write_at(&bytes, PAGE as u64)?;
-        file.sync()?;
-        vfs.rename(&temporary, &segment.path)?;
-        vfs.sync_dir(&core.dir)
+        file.sync()
     })();
-    written.map_err(|err| Error::io("write segment", &segment.path, err))?;
+    written.map_err(|err| Error::io("write segment", &path, err))?;
     segment.set_end(end);
     seal::seal(&segment, end)?;
-    report.rewritten_segments.push(segment.path);
+    let named = vfs.rename(&segment.path, &path).and_then(|()| vfs.sync_dir(&core.dir));
+    named.map_err(|err| Error::io("rename segment to", &path, err))?;
+    report.rewritten_segments.push(path);
     Ok(())
 }
 
@@ -293,5 +309,78 @@ fn mark_lost(bytes: &mut [u8], head: &Header, range: &Range<u64>) {
         let mark = frame::mark(Kind::Lost, take as usize, &[], head.previous_ingest, place);
         bytes[at..at + mark.len()].copy_from_slice(&mark);
         start += take;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::sim::{Crash, SimClock, SimDisk};
+    use crate::{Limit, Record, Start, Step, Store, StreamName, StreamSpec};
+
+    const DIR: &str = "/store";
+    const COUNT: usize = 20;
+    const DAMAGED: usize = 5;
+
+    fn options(disk: &SimDisk) -> Options {
+        let clock = Arc::new(SimClock::new(1_700_000_000_000_000_000));
+        Options::new().background(false).max_segment_bytes(64 << 10).vfs(Arc::new(disk.clone())).clock(clock)
+    }
+
+    fn body(number: usize) -> Vec<u8> {
+        vec![number as u8; 8_000]
+    }
+
+    /// A store with one damaged record in the first of several segments.
+    fn damaged() -> SimDisk {
+        let disk = SimDisk::new();
+        let store = options(&disk).open(DIR).unwrap();
+        let stream = store.create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        for number in 0..COUNT {
+            stream.append(&Record::new(&body(number))).unwrap();
+        }
+        let first = stream.core.segments()[0].path.clone();
+        store.close().unwrap();
+        let bytes = disk.read_file(&first);
+        let at = bytes.windows(100).position(|window| window == [DAMAGED as u8; 100]).unwrap();
+        disk.flip_bit(&first, at * 8);
+        disk
+    }
+
+    #[track_caller]
+    fn check_repaired(disk: &SimDisk) {
+        repair_with(options(disk), Path::new(DIR)).unwrap();
+        let store: Store = options(disk).open(DIR).unwrap();
+        assert!(store.verify().unwrap().is_sound());
+        let mut reader = store.stream("a").unwrap().read(Start::Beginning).unwrap();
+        let mut found = Vec::new();
+        loop {
+            match reader.next_within(Limit::default()).unwrap() {
+                Step::Records(batch) => found.extend(batch.iter().map(|record| record.body()[0] as usize)),
+                Step::End => break,
+                _ => {}
+            }
+        }
+        let expected: Vec<_> = (0..COUNT).filter(|number| *number != DAMAGED).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_repair_interrupted_anywhere_and_done_again_loses_no_sound_record() {
+        let disk = damaged();
+        let damaged = || disk.fork_crashed(Crash::KeepAll);
+        check_repaired(&damaged());
+        for nth in 1.. {
+            for crash in [Crash::KeepAll, Crash::DropUnsynced, Crash::Sectors { seed: nth }] {
+                let disk = damaged();
+                disk.crash_at(nth);
+                let _ = repair_with(options(&disk), Path::new(DIR));
+                if !disk.is_off() {
+                    return;
+                }
+                disk.crash(crash);
+                check_repaired(&disk);
+            }
+        }
     }
 }

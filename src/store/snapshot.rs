@@ -108,7 +108,8 @@ impl Core {
     }
 }
 
-fn link_or_copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> io::Result<()> {
+/// Gives a file that is written no more a second name, or where the filesystem has no such thing, a copy.
+pub(super) fn link_or_copy(vfs: &dyn Vfs, from: &Path, to: &Path) -> io::Result<()> {
     match vfs.hard_link(from, to) {
         Err(err)
             if matches!(

@@ -82,7 +82,8 @@ impl Env {
 
     /// Forgets the streams that wait for work, which hold this in turn, and the maps kept.
     pub(crate) fn let_go(&self) {
-        drop((self.dirty.take(), self.thirsty.take()));
+        self.dirty.close();
+        self.thirsty.close();
         self.maps.clear();
     }
 
@@ -95,15 +96,23 @@ impl Env {
 }
 
 /// Streams that wait for background work. A stream stands in it once, however often it asks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
-    waiting: Mutex<Vec<Arc<Core>>>,
+    /// `None` once the store is closed: streams hold the queue, so those in it would hold themselves.
+    waiting: Mutex<Option<Vec<Arc<Core>>>>,
     arrived: Condvar,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue { waiting: Mutex::new(Some(Vec::new())), arrived: Condvar::new() }
+    }
 }
 
 impl Queue {
     pub(crate) fn push(&self, core: &Arc<Core>) {
-        let mut waiting = self.waiting.lock();
+        let mut slot = self.waiting.lock();
+        let Some(waiting) = slot.as_mut() else { return };
         if !waiting.iter().rev().take(8).any(|other| Arc::ptr_eq(other, core)) {
             waiting.push(Arc::clone(core));
         }
@@ -111,13 +120,19 @@ impl Queue {
     }
 
     pub(crate) fn take(&self) -> Vec<Arc<Core>> {
-        std::mem::take(&mut *self.waiting.lock())
+        self.waiting.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Lets go of the streams in it, and takes no more.
+    pub(crate) fn close(&self) {
+        let streams = self.waiting.lock().take();
+        drop(streams);
     }
 
     /// Waits until a stream stands in the queue, `timeout` is over, or `wake` is called after `stop` became true.
     pub(crate) fn wait(&self, timeout: Duration, stop: impl Fn() -> bool) {
         let mut waiting = self.waiting.lock();
-        if waiting.is_empty() && !stop() {
+        if waiting.as_ref().is_none_or(Vec::is_empty) && !stop() {
             self.arrived.wait_for(&mut waiting, timeout);
         }
     }
@@ -132,5 +147,24 @@ impl Queue {
     pub(crate) fn wake(&self) {
         let _waiting = self.waiting.lock();
         self.arrived.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::sim::SimDisk;
+    use crate::{Options, Record, StreamName, StreamSpec};
+
+    #[test]
+    fn a_closed_store_lets_go_of_streams_that_waited_for_a_tick() {
+        let options = Options::new().background(false).vfs(Arc::new(SimDisk::new()));
+        let store = options.open("/store").unwrap();
+        let stream = store.create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        stream.append(&Record::new("1")).unwrap();
+        let core = Arc::downgrade(&stream.core);
+        store.close().unwrap();
+        drop((store, stream));
+        assert!(core.upgrade().is_none());
     }
 }

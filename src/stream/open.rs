@@ -464,11 +464,17 @@ fn heal_header(segment: &Segment, file: &dyn File) -> Result<()> {
     Ok(())
 }
 
-/// Moves a file to the quarantine.
-pub(crate) fn set_aside(env: &Env, dir: &Path, path: &Path) -> Result<PathBuf> {
+/// Where a stream's files are set aside, and a name there for the file at `path`.
+pub(crate) fn aside(dir: &Path, path: &Path) -> (PathBuf, PathBuf) {
     let quarantine = dir.join(QUARANTINE);
     let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
     let target = quarantine.join(format!("{name}.{:016x}", random()));
+    (quarantine, target)
+}
+
+/// Moves a file to the quarantine.
+pub(crate) fn set_aside(env: &Env, dir: &Path, path: &Path) -> Result<PathBuf> {
+    let (quarantine, target) = aside(dir, path);
     let moved = (|| {
         env.vfs.create_dir_all(&quarantine)?;
         env.vfs.rename(path, &target)?;

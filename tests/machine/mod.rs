@@ -82,7 +82,40 @@ pub fn say(text: &str) {
 
 /// Waits until the process that started this one lets go.
 pub fn wait_for_release() {
-    let _ = std::io::stdin().read_line(&mut String::new());
+    told();
+}
+
+/// How to run the one test named of this binary, on one thread, as another process, under the programs `under`.
+pub fn command(under: &[&str], test: &str, arguments: &[&str]) -> Command {
+    let this = std::env::current_exe().unwrap();
+    let mut command = match under {
+        [] => Command::new(this),
+        [program, rest @ ..] => {
+            let mut command = Command::new(program);
+            command.args(rest).arg(this);
+            command
+        }
+    };
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(TASK, arguments.join("\u{1f}"));
+    command
+}
+
+/// Whether there is a program of this name, and it works here; else a word about it.
+pub fn has(program: &str, trial: &[&str]) -> bool {
+    run(Command::new(program).args(trial))
+}
+
+/// What was said by a process whose whole output this is.
+pub fn said(output: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(output);
+    text.lines().filter_map(|line| Some(line.split_once('@')?.1.to_string())).collect()
+}
+
+/// The next line that the process which started this one says; empty once it lets go.
+pub fn told() -> String {
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+    line.trim_end().into()
 }
 
 /// Another process: this binary, running the one test named, which finds its arguments by [`task`]. Killed when dropped.
@@ -94,13 +127,13 @@ pub struct Other {
 
 impl Other {
     pub fn start(test: &str, arguments: &[&str]) -> Other {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([test, "--exact", "--nocapture", "--test-threads=2"])
-            .env(TASK, arguments.join("\u{1f}"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Other::start_under(&[], test, arguments)
+    }
+
+    /// Under another program, which is told to run it.
+    pub fn start_under(under: &[&str], test: &str, arguments: &[&str]) -> Other {
+        let mut child =
+            command(under, test, arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
         Other { child, input, output: BufReader::new(output).lines() }
     }
@@ -126,6 +159,11 @@ impl Other {
         self.child.wait().unwrap()
     }
 
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         assert!(
@@ -135,6 +173,11 @@ impl Other {
                 .unwrap()
                 .success()
         );
+    }
+
+    /// Says a line to it.
+    pub fn tell(&mut self, line: &str) {
+        self.input.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
     /// Lets it go on to its end, which must be a good one.
@@ -156,7 +199,7 @@ impl Drop for Other {
 /// A filesystem of its own, unmounted when dropped.
 pub struct Mounted {
     pub dir: tempfile::TempDir,
-    _image: Option<tempfile::NamedTempFile>,
+    image: Option<tempfile::NamedTempFile>,
 }
 
 impl Mounted {
@@ -166,22 +209,33 @@ impl Mounted {
         let mounted = run(Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
             .arg(dir.path()));
-        mounted.then_some(Mounted { dir, _image: None })
+        mounted.then_some(Mounted { dir, image: None })
     }
 
     /// An ext4 filesystem in a file. `None`, and a word about it, where this user may not mount.
     pub fn ext4(bytes: u64) -> Option<Mounted> {
         let image = tempfile::NamedTempFile::new().unwrap();
         image.as_file().set_len(bytes).unwrap();
-        let dir = tempfile::tempdir().unwrap();
         let made = run(Command::new("mkfs.ext4").arg("-q").arg("-F").arg(image.path()));
-        let mounted =
-            made && run(Command::new("mount").args(["-o", "loop"]).arg(image.path()).arg(dir.path()));
-        mounted.then_some(Mounted { dir, _image: Some(image) })
+        if made { Mounted::image(image) } else { None }
+    }
+
+    /// The same filesystem, as it is found when it is mounted the next time.
+    pub fn mounted_again(mut self) -> Option<Mounted> {
+        let image = self.image.take().expect("it lies in a file");
+        assert!(run(Command::new("umount").arg(self.dir.path())), "somebody still holds a file");
+        Mounted::image(image)
+    }
+
+    fn image(image: tempfile::NamedTempFile) -> Option<Mounted> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = run(Command::new("mount").args(["-o", "loop"]).arg(image.path()).arg(dir.path()));
+        mounted.then_some(Mounted { dir, image: Some(image) })
     }
 }
 
-fn run(command: &mut Command) -> bool {
+/// Whether it ran, and well; else a word about it.
+pub fn run(command: &mut Command) -> bool {
     match command.output() {
         Ok(output) if output.status.success() => true,
         failed => {
