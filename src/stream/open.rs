@@ -167,7 +167,7 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
     let checkpoint = if has_checkpoint { read_checkpoint(env, dir, opening.id)? } else { None };
     let mut segments: Vec<Arc<Segment>> = bases
         .iter()
-        .map(|base| Arc::new(Segment::new(&env.vfs, &env.maps, dir, opening.id, *base)))
+        .map(|base| Arc::new(Segment::new(&env.vfs, &env.maps, dir, env.store, opening.id, *base)))
         .collect();
     for pair in segments.windows(2) {
         pair[0].set_end(pair[1].base);
@@ -515,6 +515,7 @@ fn build(
         rolling: Mutex::new(()),
         next: Mutex::new(None),
         segments: RwLock::new(Arc::new(found.segments)),
+        strangers: Mutex::new(Vec::new()),
         unsealed: Mutex::new(unsealed),
         syncing: Mutex::new(Syncing::default()),
         synced: Condvar::new(),
