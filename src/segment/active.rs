@@ -80,7 +80,7 @@ impl Fresh {
             self.region.write_slot(at, &head.encode());
         }
         let Unnamed { vfs, path, named } = &mut self.file;
-        let segment = Arc::new(Segment::new(vfs, maps, dir, head.stream, head.base));
+        let segment = Arc::new(Segment::new(vfs, maps, dir, head.store, head.stream, head.base));
         if vfs.open(&segment.path, Access::Read).is_ok() {
             let text = format!("name segment {}: a segment of that name is there", segment.path.display());
             return Err(Error::new(ErrorKind::Corrupt, text));

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::format::frame::Kind;
 use crate::format::header::{self, BadHeader, Header, Seal, Watermark};
@@ -39,6 +40,7 @@ pub(crate) struct Segment {
     vfs: Arc<dyn Vfs>,
     maps: Arc<Maps>,
     pub(crate) path: PathBuf,
+    pub(crate) store: Uuid,
     pub(crate) stream: StreamId,
     pub(crate) base: u64,
     /// Offset where the frames end for good, `u64::MAX` while more may come.
@@ -68,6 +70,7 @@ impl Segment {
         vfs: &Arc<dyn Vfs>,
         maps: &Arc<Maps>,
         dir: &Path,
+        store: Uuid,
         stream: StreamId,
         base: u64,
     ) -> Segment {
@@ -75,6 +78,7 @@ impl Segment {
             vfs: Arc::clone(vfs),
             maps: Arc::clone(maps),
             path: dir.join(file_name(base)),
+            store,
             stream,
             base,
             end: AtomicU64::new(u64::MAX),
@@ -164,10 +168,10 @@ impl Segment {
                 format!("read header of segment {path}: version {version}, features {incompat:#x} are newer than this engine"),
             ),
         })?;
-        if head.stream != self.stream || head.base != self.base {
+        if (head.store, head.stream, head.base) != (self.store, self.stream, self.base) {
             let text = format!(
-                "read header of segment {path}: it is of stream {} at offset {}, not of {} at {}",
-                head.stream, head.base, self.stream, self.base
+                "read header of segment {path}: it is of stream {} of store {} at offset {}, not of {} of {} at {}",
+                head.stream, head.store, head.base, self.stream, self.store, self.base
             );
             return Err(Error::new(ErrorKind::Corrupt, text));
         }

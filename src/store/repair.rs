@@ -148,6 +148,7 @@ fn read_metas(vfs: &dyn Vfs, streams: &Path) -> Result<Vec<Meta>> {
 fn repair_stream(core: &Arc<Core>, report: &mut RepairReport) -> Result<()> {
     let Recovery { set_aside: aside, .. } = &core.recovery;
     report.set_aside.extend(aside.iter().cloned());
+    core.forget_strangers();
     set_strangers_aside(core, report)?;
     let damage = core.verify()?.damage;
     if damage.is_empty() {
@@ -184,9 +185,10 @@ fn repair_stream(core: &Arc<Core>, report: &mut RepairReport) -> Result<()> {
 fn set_strangers_aside(core: &Core, report: &mut RepairReport) -> Result<()> {
     let Ok(entries) = core.env.vfs.list(&core.dir) else { return Ok(()) };
     for entry in entries.iter().filter(|entry| entry.name.ends_with(".seg")) {
+        let path = core.dir.join(&entry.name);
         let known = parse_file_name(&entry.name).is_some() && entry.kind == EntryKind::File;
-        if !known {
-            report.set_aside.push(set_aside(&core.env, &core.dir, &core.dir.join(&entry.name))?);
+        if !known || core.strangers.lock().contains(&path) {
+            report.set_aside.push(set_aside(&core.env, &core.dir, &path)?);
         }
     }
     Ok(())
@@ -277,7 +279,7 @@ fn write_segment(
     }
     let vfs = &core.env.vfs;
     let temporary = core.dir.join(format!("{TEMPORARY}repair"));
-    let mut segment = Segment::new(vfs, &core.env.maps, &core.dir, core.id, head.base);
+    let mut segment = Segment::new(vfs, &core.env.maps, &core.dir, core.env.store, core.id, head.base);
     let path = std::mem::replace(&mut segment.path, temporary);
     let written = (|| {
         let file = vfs.open(&segment.path, Access::CreateNew)?;

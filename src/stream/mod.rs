@@ -21,6 +21,7 @@ mod seek;
 mod sift;
 mod signal;
 mod stats;
+mod strangers;
 mod sync;
 mod tail;
 pub(crate) mod verify;
@@ -150,6 +151,8 @@ pub(crate) struct Core {
     next: Mutex<Option<Fresh>>,
     /// The segments, oldest first: a snapshot, replaced whole.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    /// Files under a segment's name that are no part of the log, as far as anybody came by them.
+    pub(crate) strangers: Mutex<Vec<PathBuf>>,
     /// Guards the segments that are not sealed, oldest first, the active one included.
     unsealed: Mutex<VecDeque<Unsealed>>,
     /// Guards who leads the sync that others wait for.

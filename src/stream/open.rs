@@ -169,7 +169,7 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
     let checkpoint = if has_checkpoint { read_checkpoint(env, dir, opening.id)? } else { None };
     let mut segments: Vec<Arc<Segment>> = bases
         .iter()
-        .map(|base| Arc::new(Segment::new(&env.vfs, &env.maps, dir, opening.id, *base)))
+        .map(|base| Arc::new(Segment::new(&env.vfs, &env.maps, dir, env.store, opening.id, *base)))
         .collect();
     for pair in segments.windows(2) {
         pair[0].set_end(pair[1].base);
@@ -281,7 +281,8 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     for segment in &found.segments[first_unsealed..] {
         match look(segment) {
             Ok(this) => looked.push(this),
-            // Its header never became durable, or is damaged twice: no frame in it can be told from noise.
+            // Its header never became durable, or is damaged twice, or it is cut off before its frames: none can be told from
+            // noise.
             Err(err) if *err.kind() == ErrorKind::Corrupt => unreadable.push(Arc::clone(segment)),
             Err(err) => return Err(err),
         }
@@ -380,7 +381,11 @@ fn look(segment: &Arc<Segment>) -> Result<Looked> {
     let file = segment.open(Access::Read)?;
     let page = segment.read_page(&*file)?;
     let size = file.size().map_err(|err| Error::io("read size of segment", &segment.path, err))?;
-    let bytes = (size.min(head.capacity).max(PAGE as u64) - PAGE as u64) & !7;
+    if size < PAGE as u64 {
+        let text = format!("read segment {}: {size} bytes are no segment", segment.path.display());
+        return Err(Error::new(ErrorKind::Corrupt, text));
+    }
+    let bytes = (size.min(head.capacity) - PAGE as u64) & !7;
     // Behind the next segment's base there may be a footer, and no frame.
     let bytes = segment.end().map_or(bytes, |end| bytes.min(end - segment.base));
     let mut frames = vec![0; bytes as usize];
@@ -417,7 +422,12 @@ fn carry_out(
             let mark = frame::mark(Kind::Void, length, &[], head.previous_ingest, place);
             file.write_at(&mark, head.position(range.start)).map_err(io("void claims in segment"))?;
         }
-        let size = file.size().map_err(io("read size of segment"))?;
+        let mut size = file.size().map_err(io("read size of segment"))?;
+        if size < head.capacity {
+            // Cut off by a crash or from outside. What is written here and synced reaches to the end that was decided.
+            file.allocate(head.capacity).map_err(io("reserve space for segment"))?;
+            size = head.capacity;
+        }
         if last && end < this.scan.written.max(this.scan.end) {
             // A later frame must not find itself behind bytes of the frames that were cut.
             file.zero(head.position(end)..size).map_err(io("cut segment"))?;
@@ -531,6 +541,7 @@ fn build(
         rolling: Mutex::new(()),
         next: Mutex::new(None),
         segments: RwLock::new(Arc::new(found.segments)),
+        strangers: Mutex::new(Vec::new()),
         unsealed: Mutex::new(unsealed),
         syncing: Mutex::new(Syncing::default()),
         synced: Condvar::new(),

@@ -336,8 +336,8 @@ impl Reader {
                 Ok(None)
             }
             Err(err) => {
-                // Retention may have been quicker.
-                if self.offset < self.core.log_start() {
+                // Retention may have been quicker; or it is no part of the log, and is gone from the list now.
+                if self.offset < self.core.log_start() || self.core.forget_stranger(segment) {
                     return Ok(None);
                 }
                 let reason = match err.kind() {

@@ -253,17 +253,25 @@ impl Core {
 
     /// The segment whose frames cover `offset`.
     fn segment_at(&self, offset: u64) -> Option<Arc<Segment>> {
-        let segments = self.segments.read();
-        let after = segments.partition_point(|segment| segment.base <= offset);
-        let segment = &segments[after.checked_sub(1)?];
-        segment.end().is_none_or(|end| offset < end).then(|| Arc::clone(segment))
+        let segment = self.last_begun(offset)?;
+        segment.end().is_none_or(|end| offset < end).then_some(segment)
+    }
+
+    /// The last segment that begins at or before `offset`.
+    fn last_begun(&self, offset: u64) -> Option<Arc<Segment>> {
+        loop {
+            let segments = self.segments();
+            let after = segments.partition_point(|segment| segment.base <= offset);
+            let segment = &segments[after.checked_sub(1)?];
+            if !self.forget_stranger(segment) {
+                return Some(Arc::clone(segment));
+            }
+        }
     }
 
     /// Epoch and ingest time in force just before `offset`; `None` where no segment tells.
     pub(crate) fn before(&self, offset: u64) -> Result<Option<Before>> {
-        let segments = self.segments();
-        let after = segments.partition_point(|segment| segment.base <= offset);
-        let Some(segment) = after.checked_sub(1).map(|index| &segments[index]) else { return Ok(None) };
+        let Some(segment) = self.last_begun(offset) else { return Ok(None) };
         let Ok(head) = segment.head() else { return Ok(None) };
         let mut before = (head.epoch, head.previous_ingest);
         if offset == segment.base {
