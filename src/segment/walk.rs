@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::format::frame::{self, ALIGN, Bad, Frame, Header, Kind, Place};
+use crate::mutants::{self, Mutant};
 
 /// The frames of a segment: its bytes behind the first page, as far as they count.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +79,9 @@ impl<'a> Frames<'a> {
         while at + frame::HEADER as u64 <= self.end() {
             let bytes = self.at(at);
             let blank = bytes[..8] == [0; 8];
+            if blank && mutants::on(Mutant::ZeroEndsLog) {
+                return None;
+            }
             if !blank && let Some(header) = self.header(at) {
                 *budget = budget.checked_sub(header.word.length())?;
                 if frame::parse(bytes, self.place(at)).is_ok() {
@@ -140,7 +144,9 @@ impl Walk<'_> {
     fn after(&mut self, at: u64, bad: Bad) -> u64 {
         let end = self.frames.end();
         let mut invalid = at;
-        if let Bad::Claimed(bytes) = bad {
+        if let Bad::Claimed(bytes) = bad
+            && !mutants::on(Mutant::BatchByRecords)
+        {
             // What a claim covers is its writer's, finished records of an unfinished batch included.
             let behind = at + bytes as u64;
             if behind == end || !matches!(self.frames.parse(behind), Err(Bad::Invalid)) {

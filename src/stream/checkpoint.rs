@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::format::checkpoint::{self, Checkpoint};
+use crate::mutants::{self, Mutant};
 use crate::stream::Core;
 use crate::vfs::{Access, Vfs};
 use crate::{Error, Result};
@@ -59,7 +60,7 @@ impl Core {
         if !checkpoint.exists {
             self.create_dir()?;
         }
-        if checkpoint.exists && !checkpoint.now.clean {
+        if checkpoint.exists && (!checkpoint.now.clean || mutants::on(Mutant::CleanWhileWriting)) {
             return Ok(());
         }
         let boot = self.env.clock.boot_id();
