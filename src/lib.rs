@@ -41,6 +41,7 @@ mod format;
 pub mod fuzzing;
 #[cfg(feature = "http")]
 pub mod http;
+mod mutants;
 mod names;
 mod quotas;
 mod record;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, lowest first. A file may use its own and those below it.
 const LAYERS: [&[&str]; 11] = [
-    &["error", "format", "names", "quotas", "record", "time"],
+    &["error", "format", "mutants", "names", "quotas", "record", "time"],
     &["filter"],
     &["vfs"],
     &["segment"],

@@ -249,3 +249,35 @@ fn an_empty_log_has_empty_pages_that_are_complete() {
         }
     }
 }
+
+#[test]
+fn event_times_that_fall_within_a_block_hide_no_record() {
+    let machine = Machine::new();
+    let store = machine.options().max_segment_bytes(1 << 20).open(DIR).unwrap();
+    let stream = store.create_stream(spec()).unwrap();
+    let body = [b'x'; 1000];
+    // Six blocks; in each the latest event comes first.
+    let event = |number: i64| Timestamp::from_nanos(BIRTH - number * 1_000_000_000);
+    let records = 400;
+    for number in 0..records {
+        stream.append(&Record::new(&body).event_time(event(number))).unwrap();
+    }
+    store.close().unwrap();
+    let (_store, stream) = machine.open().unwrap();
+    for last in (0..records).step_by(7) {
+        let filter = Filter::parse(&format!("event_ts>={}", event(last).as_nanos() / 1_000_000)).unwrap();
+        let mut reader = stream.read(Start::Beginning).unwrap().filter(filter);
+        let mut found = 0;
+        loop {
+            match reader.next().unwrap() {
+                Step::Records(batch) => found += batch.len() as i64,
+                Step::Gap(gap) => panic!("{gap:?}"),
+                Step::Passed => {}
+                Step::End => break,
+            }
+        }
+        assert_eq!(found, last + 1);
+        let seen = common::records(&stream, Start::EventTime(event(last)));
+        assert_eq!(seen.len() as i64, records, "the first record is the latest");
+    }
+}

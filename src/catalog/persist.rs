@@ -7,6 +7,7 @@ use std::path::Path;
 use super::files::{self, Generations};
 use super::state::Change;
 use super::{Catalog, Mode};
+use crate::mutants::{self, Mutant};
 use crate::vfs::{Access, File, TEMPORARY, Vfs};
 use crate::{Error, ErrorKind, Result};
 
@@ -55,7 +56,8 @@ impl Catalog {
             self.log = named.then_some(file);
             return Err(write(err));
         }
-        let synced = file.sync().and_then(|()| if named { Ok(()) } else { self.vfs.sync_dir(&self.dir) });
+        let first = if mutants::on(Mutant::ChangeAnsweredEarly) { Ok(()) } else { file.sync() };
+        let synced = first.and_then(|()| if named { Ok(()) } else { self.vfs.sync_dir(&self.dir) });
         self.log = Some(file);
         synced.map_err(|err| self.poison(&path, err))
     }

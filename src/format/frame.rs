@@ -29,6 +29,7 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use crate::format::span::{CLAIMED, LENGTH, padded};
+use crate::mutants::{self, Mutant};
 use crate::record::{Level, Record};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
@@ -164,7 +165,9 @@ impl Header {
     #[inline]
     fn hash(&self, place: Place) -> u64 {
         let first = u64::from(self.word.0) | u64::from(self.witness) << 32;
-        let hash = mix(place.salt.wrapping_add(place.offset) ^ first);
+        let salt = if mutants::on(Mutant::NoSalt) { 0 } else { place.salt };
+        let offset = if mutants::on(Mutant::NoOffset) { 0 } else { place.offset };
+        let hash = mix(salt.wrapping_add(offset) ^ first);
         mix(hash ^ self.ingest.as_nanos() as u64)
     }
 

@@ -21,6 +21,7 @@ use std::ops::Range;
 use crate::Timestamp;
 use crate::format::Epoch;
 use crate::format::frame::{Bad, Kind};
+use crate::mutants::{self, Mutant};
 use crate::segment::walk::{Found, Frames};
 
 /// A stretch without a valid frame.
@@ -89,7 +90,8 @@ pub(crate) fn scan(frames: Frames<'_>) -> Scan {
                 }
             }
             Found::Damage(range, bad) => {
-                let cut = if batch.contains(&range.start) { batch.start } else { range.start };
+                let in_batch = batch.contains(&range.start) && !mutants::on(Mutant::HalfABatch);
+                let cut = if in_batch { batch.start } else { range.start };
                 // A claim may reach beyond what its writer came to write.
                 let end =
                     if matches!(bad, Bad::Claimed(_)) { range.end } else { range.end.min(scan.written) };
@@ -142,6 +144,8 @@ pub(crate) fn decide(scans: &[Scan], proven: u64, same_boot: bool) -> Decision {
         let missing = (seen < due).then_some(Spot { range: seen..due, bad: Bad::Empty, cut: seen });
         let mut damaged = false;
         for spot in spots.iter().chain(&missing) {
+            let bound = proven + u64::from(mutants::on(Mutant::DurableBound));
+            let proven = if mutants::on(Mutant::CutCorrupt) { 0 } else { bound };
             match spot.bad {
                 Bad::Claimed(_) if same_boot && proven <= spot.cut => decision.void.push(spot.range.clone()),
                 _ if !same_boot && proven <= spot.cut => {

@@ -2,6 +2,7 @@
 
 use crate::format::frame::ALIGN;
 use crate::format::header::{self, Header, Seal};
+use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::vfs::Access;
 use crate::{Error, Result};
@@ -51,12 +52,16 @@ pub(crate) fn seal(segment: &Segment, end: u64) -> Result<(), NotSealed> {
         footer_bytes: if fits { footer.len() as u64 } else { 0 },
     };
     let file = segment.open(Access::Write)?;
-    if fits {
+    if fits && !mutants::on(Mutant::SealBeforeFooter) {
         file.write_at(&footer, position).map_err(io("write footer of segment"))?;
         file.sync().map_err(io("sync footer of segment")).map_err(NotSealed::Unsynced)?;
     }
     for at in header::SEAL_AT {
         file.write_at(&seal.encode(head.salt), at as u64).map_err(io("write seal of segment"))?;
+    }
+    if fits && mutants::on(Mutant::SealBeforeFooter) {
+        file.sync().map_err(io("sync seal of segment")).map_err(NotSealed::Unsynced)?;
+        file.write_at(&footer, position).map_err(io("write footer of segment"))?;
     }
     file.sync().map_err(io("sync seal of segment")).map_err(NotSealed::Unsynced)?;
     // Nothing is mapped there that anybody reads, and the file's size stays.

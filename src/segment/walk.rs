@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::format::frame::{self, ALIGN, Bad, Frame, Header, Kind, Place};
+use crate::mutants::{self, Mutant};
 
 /// The frames of a segment: its bytes behind the first page, as far as they count.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +79,9 @@ impl<'a> Frames<'a> {
         while at + frame::HEADER as u64 <= self.end() {
             let bytes = self.at(at);
             let blank = bytes[..8] == [0; 8];
+            if blank && mutants::on(Mutant::ZeroEndsLog) {
+                return None;
+            }
             if !blank && let Some(header) = self.header(at) {
                 *budget = budget.checked_sub(header.word.length())?;
                 if frame::parse(bytes, self.place(at)).is_ok() {
@@ -150,6 +154,7 @@ impl Walk<'_> {
         let mut invalid = at;
         if let Bad::Claimed(bytes) = bad
             && self.claims
+            && !mutants::on(Mutant::BatchByRecords)
         {
             // What a claim covers is its writer's, finished records of an unfinished batch included.
             let behind = at + bytes as u64;

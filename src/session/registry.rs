@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::filter::Filter;
 use crate::format::Epoch;
+use crate::mutants::{self, Mutant};
 use crate::names::{SessionId, TenantId};
 use crate::session::entry::{Change, Entry, Epochs, Phase, Standing};
 use crate::session::log::Log;
@@ -278,7 +279,9 @@ impl Registry {
             held.entry.committed = cursor;
             (info(&held.entry), end)
         };
-        self.core.sync_to(end)?;
+        if !mutants::on(Mutant::CommitAnsweredEarly) {
+            self.core.sync_to(end)?;
+        }
         Ok(info)
     }
 

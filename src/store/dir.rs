@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::catalog::Catalog;
 use crate::format::envelope;
+use crate::mutants::{self, Mutant};
 use crate::vfs::guard::Mark;
 use crate::vfs::{self, EntryKind, Lock, Vfs};
 use crate::{Error, ErrorKind, Result, StreamId};
@@ -33,7 +34,7 @@ pub(crate) fn lock(vfs: &dyn Vfs, dir: &Path) -> Result<Lock> {
     let path = dir.join(names::LOCK);
     let lock = vfs.try_lock(&path, &std::process::id().to_string());
     match lock.map_err(|err| Error::io("lock", &path, err))? {
-        Lock::Taken(note) => {
+        Lock::Taken(note) if !mutants::on(Mutant::SecondWriter) => {
             let pid = note.trim().parse().ok();
             let who = pid.map_or("another process".into(), |pid: u32| format!("process {pid}"));
             let text = format!("open store {} for writing: {who} has it open", dir.display());

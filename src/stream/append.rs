@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::format::Epoch;
 use crate::format::frame::{self, Checked, HEADER, Kind, Word};
+use crate::mutants::{self, Mutant};
 use crate::record::Record;
 use crate::segment::active::Open;
 use crate::stream::{Core, Durability, State, Stream, Writer};
@@ -221,7 +222,8 @@ impl Core {
         if after.wake | after.announced | after.dirty | after.thirsty {
             self.follow_up(after);
         }
-        if durability == Durability::Sync { self.sync_to(end) } else { Ok(()) }
+        let waits = durability == Durability::Sync && !mutants::on(Mutant::AckBeforeSync);
+        if waits { self.sync_to(end) } else { Ok(()) }
     }
 
     #[cold]

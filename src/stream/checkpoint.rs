@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::format::checkpoint::{self, Checkpoint};
+use crate::mutants::{self, Mutant};
 use crate::stream::Core;
 use crate::vfs::{Access, Vfs};
 use crate::{Error, Result};
@@ -71,7 +72,7 @@ impl Core {
         if !checkpoint.exists {
             self.create_dir()?;
         }
-        if checkpoint.says_unclean() {
+        if checkpoint.says_unclean() || checkpoint.exists && mutants::on(Mutant::CleanWhileWriting) {
             return Ok(());
         }
         let boot = self.env.clock.boot_id();

@@ -38,6 +38,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::format::Epoch;
+use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::segment::active::{Active, Fresh};
 use crate::{Cursor, Error, ErrorKind, GroupId, Result, StreamId, Timestamp};
@@ -291,7 +292,8 @@ impl Core {
 
     /// Records ingested before this are expired.
     pub(crate) fn cutoff(&self) -> Timestamp {
-        let ttl = self.policy.ttl_nanos.load(Ordering::Acquire);
+        let ttl =
+            self.policy.ttl_nanos.load(Ordering::Acquire) - i64::from(mutants::on(Mutant::TtlInclusive));
         let marked = self.policy.expired_before.load(Ordering::Acquire);
         Timestamp::from_nanos(self.env.clock.now().as_nanos().saturating_sub(ttl).max(marked))
     }

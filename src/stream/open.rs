@@ -14,6 +14,7 @@ use crate::format::checkpoint::{self, Checkpoint};
 use crate::format::frame::{self, Kind, Place, Word};
 use crate::format::header::{HEADER, HEADER_AT, Header, PAGE, Watermark};
 use crate::format::index::MAX_EPOCHS;
+use crate::mutants::{self, Mutant};
 use crate::segment::recover::{Decision, Scan, decide, scan};
 use crate::segment::walk::Frames;
 use crate::segment::{Segment, parse_file_name};
@@ -357,7 +358,9 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         last.segment.set_end(decision.end.min(capacity_end(&last.segment)?));
     }
     let core = build(env, opening, found, end, recovery, unsealed);
-    core.raise_epoch(core.recovery.epoch)?;
+    if !mutants::on(Mutant::NoNewEpoch) {
+        core.raise_epoch(core.recovery.epoch)?;
+    }
     core.env.dirty.push(&core);
     Ok(core)
 }
@@ -428,7 +431,7 @@ fn carry_out(
             file.allocate(head.capacity).map_err(io("reserve space for segment"))?;
             size = head.capacity;
         }
-        if last && end < this.scan.written.max(this.scan.end) {
+        if last && end < this.scan.written.max(this.scan.end) && !mutants::on(Mutant::SkipZeroing) {
             // A later frame must not find itself behind bytes of the frames that were cut.
             file.zero(head.position(end)..size).map_err(io("cut segment"))?;
         }
@@ -436,7 +439,7 @@ fn carry_out(
         let memory = file.map(mapped, Access::Write).map_err(io("map segment"))?;
         let position = (head.position(end) as usize).min(mapped);
         let region = Region::new(memory, position, false);
-        if same_boot {
+        if same_boot && !mutants::on(Mutant::SkipRedirty) {
             // The process that died may have been told of a failed write-back, and we would not be.
             let from = (head.position(proven.max(segment.base)) as usize).min(position);
             region.redirty(from..position);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::Epoch;
 use crate::format::frame::{Header, Kind};
 use crate::format::index::{BLOCK, Index};
+use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::segment::walk::Frames;
 use crate::stream::sift::{Sieve, WORK};
@@ -376,7 +377,8 @@ impl Reader {
                     let behind = at + frame.header.word.step() as u64;
                     match frame.kind() {
                         Kind::Record => {
-                            if frame.header.ingest < cutoff && records == 0 {
+                            let is_expired = frame.header.ingest < cutoff;
+                            if is_expired && records == 0 && !mutants::on(Mutant::ExpiredUnderWay) {
                                 self.offset = at;
                                 let visible = self.core.visible_from(cutoff)?.max(behind);
                                 return self.gap(visible, GapReason::Expired).map(Some);
@@ -397,6 +399,10 @@ impl Reader {
                 }
                 Err(_) if records == 0 => {
                     let next = frames.resync(at + 8).unwrap_or(end.max(frames.end()));
+                    if mutants::on(Mutant::SilentGap) {
+                        self.offset = next;
+                        return Ok(None);
+                    }
                     self.offset = at;
                     return self.gap(next, GapReason::Corrupt).map(Some);
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::stream::retention::{Facts, expired, roll_age};
 use crate::stream::{Core, State};
@@ -73,7 +74,10 @@ impl Core {
 
     /// Removes the sealed segments before `start`, where one begins or the log ends.
     pub(crate) fn remove_before(&self, start: u64) -> Result<()> {
-        self.mark_log_start(start)?;
+        let late = mutants::on(Mutant::UnlinkBeforeLogStart);
+        if !late {
+            self.mark_log_start(start)?;
+        }
         let removed = {
             let mut list = self.segments.write();
             let (kept, removed) = list.iter().cloned().partition(|segment| start <= segment.base);
@@ -83,6 +87,9 @@ impl Core {
         };
         self.doomed.lock().extend(removed.iter().map(|segment| segment.path.clone()));
         self.remove_doomed()?;
+        if late {
+            self.mark_log_start(start)?;
+        }
         self.signal.raise();
         Ok(())
     }
@@ -119,7 +126,12 @@ impl Core {
         // The next segment knows when the last record before it came, also where this one cannot be read.
         let told = || next.and_then(|next| next.head().ok()).map(|head| head.previous_ingest);
         Ok(Facts {
-            last_ingest: sealed.map(|seal| seal.last_ingest).or_else(told),
+            last_ingest: match sealed {
+                Some(_) if mutants::on(Mutant::RetireLivingSegment) => {
+                    segment.head().ok().map(|head| head.created)
+                }
+                sealed => sealed.map(|seal| seal.last_ingest).or_else(told),
+            },
             bytes: segment.disk_bytes(),
             sealed: sealed.is_some() || (next.is_some() && !self.is_unsealed(segment)),
         })

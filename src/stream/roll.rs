@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::format::Epoch;
 use crate::format::frame::{HEADER, Kind, Word};
 use crate::format::header::Header;
+use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::segment::active::{Active, BUSY_BYTES, Fresh, next_capacity};
 use crate::stream::ready::Pace;
@@ -68,7 +69,13 @@ impl Core {
             }
             Err(err) => {
                 // Smaller records may still fit.
-                self.writer.lock().active = taken;
+                match taken {
+                    Some(active) if mutants::on(Mutant::NoSpaceTakesPlace) => {
+                        self.writer.lock().end += 8;
+                        self.retire(active);
+                    }
+                    taken => self.writer.lock().active = taken,
+                }
                 // A stream that was deleted meanwhile has no directory any more.
                 Err(self.check().err().unwrap_or(err))
             }

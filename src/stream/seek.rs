@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::format::Epoch;
 use crate::format::frame::Kind;
+use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::segment::walk::{self, Found};
 use crate::stream::Core;
@@ -100,16 +101,20 @@ impl Core {
     }
 
     /// Checks a cursor against every way in which it may not hold here, and the log against damage at its position.
-    fn resume(&self, cursor: Cursor) -> Result<Cursor> {
+    fn resume(&self, mut cursor: Cursor) -> Result<Cursor> {
         let doing = |what: &str| {
             format!("resume stream {} from a cursor at offset {}: {what}", self.id, cursor.offset)
         };
-        if cursor.stream != self.id {
+        if cursor.stream != self.id && !mutants::on(Mutant::CursorOfAnyStream) {
             let text = format!("resume stream {} from a cursor: it is of stream {}", self.id, cursor.stream);
             return Err(Error::new(ErrorKind::CursorStreamMismatch, text));
         }
         if !cursor.offset.is_multiple_of(8) {
             return Err(Error::new(ErrorKind::CursorInvalid, doing("no record ends there")));
+        }
+        if mutants::on(Mutant::DivergedResumes) || mutants::on(Mutant::CursorOfAnyStream) {
+            cursor.epoch = self.epoch_at(cursor.offset)?.unwrap_or(cursor.epoch);
+            cursor.stream = self.id;
         }
         let published = self.published()?;
         let kept = self.kept_end(cursor.epoch, published)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::format::header::Watermark;
+use crate::mutants::{self, Mutant};
 use crate::segment::seal::{self, NotSealed};
 use crate::stream::{Core, State, Stream};
 use crate::vfs::region::FLOOR;
@@ -116,12 +117,20 @@ impl Core {
                 continue;
             }
             let from = durable.max(segment.base);
-            let range = head.position(from) as usize..head.position(published.max(from)) as usize;
+            let mut range = head.position(from) as usize..head.position(published.max(from)) as usize;
+            if mutants::on(Mutant::SyncWholePages) {
+                range.end = range.start.max(range.end & !4095);
+            }
+            if mutants::on(Mutant::DurableBeforeSync) {
+                self.durable.fetch_max(published, Ordering::AcqRel);
+            }
             let synced = (|| {
-                if !named {
+                if !named && !mutants::on(Mutant::SkipHeaderSync) {
                     region
                         .sync(0..FLOOR)
                         .map_err(|err| Error::io("sync header of segment", &segment.path, err))?;
+                }
+                if !named && !mutants::on(Mutant::SkipDirectorySync) {
                     self.env
                         .vfs
                         .sync_dir(&self.dir)
@@ -152,6 +161,9 @@ impl Core {
 
     /// Refuses appends from now on and lets those who wait for a sync know.
     fn poison(&self) {
+        if mutants::on(Mutant::RetryFailedSync) {
+            return;
+        }
         self.writer.lock().state = State::Poisoned;
     }
 

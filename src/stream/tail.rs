@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::filter::Filter;
+use crate::mutants::{self, Mutant};
 use crate::stream::{Limit, Reader, Start, Step, Stream, Waiter};
 use crate::{Cursor, Error, ErrorKind, Result};
 
@@ -103,7 +104,7 @@ impl Tail {
             let next = {
                 let mut writer = core.writer.lock();
                 writer.wanted = true;
-                writer.next()
+                if mutants::on(Mutant::LostWake) { self.reader.offset } else { writer.next() }
             };
             let Some(left) = waiting.left() else { return Ok(Step::End) };
             if self.reader.offset < next && core.durable() < next {
@@ -225,5 +226,55 @@ impl Waiting {
         let pause = self.pause.min(left);
         self.pause = (self.pause * 2).min(POLL.1);
         Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread::yield_now;
+
+    use super::*;
+    use crate::format::frame::Checked;
+    use crate::{Durability, Options, Record, StreamName, StreamSpec};
+
+    #[test]
+    fn what_comes_between_a_tails_look_and_its_mark_is_not_missed() {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let dir = tempfile::tempdir().unwrap();
+        // Nothing but an append wakes anybody here: no thread syncs, and nobody asks for a sync.
+        let store = Options::new().background(false).open(dir.path()).unwrap();
+        let spec = StreamSpec::new(StreamName::new("a").unwrap()).durability(Durability::Buffered);
+        let stream = store.create_stream(spec).unwrap();
+        let record = Record::new("just then");
+        stream.append(&record).unwrap();
+        let checked = Checked::new(&record).unwrap();
+        for _ in 0..8 {
+            let mut tail = stream.tail(Start::Now).unwrap();
+            let begun = AtomicBool::new(false);
+            // With the lock held the tail gets as far as its mark, for which it waits.
+            let mut writer = stream.core.writer.lock();
+            writer.wanted = false;
+            let waited = std::thread::scope(|scope| {
+                let waits = scope.spawn(|| {
+                    begun.store(true, Ordering::Release);
+                    let began = Instant::now();
+                    assert!(matches!(tail.next(PATIENCE).unwrap(), Step::Records(_)));
+                    began.elapsed()
+                });
+                while !begun.load(Ordering::Acquire) {
+                    yield_now();
+                }
+                (0..1000).for_each(|_| yield_now());
+                // An append, which finds that nobody waits.
+                let ingest = writer.last_ingest;
+                let active = writer.active.as_mut().expect("the last append left it");
+                let open = active.claim(checked.word(), ingest, stream.core.durable());
+                drop(writer);
+                open.write_record(&checked);
+                waits.join().unwrap()
+            });
+            assert!(waited < PATIENCE, "the wake was lost");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use parking_lot::Mutex;
 
 use crate::Timestamp;
+use crate::mutants::{self, Mutant};
 use crate::vfs::Clock;
 use crate::vfs::os::OsClock;
 
@@ -142,6 +143,10 @@ impl GuardedClock {
         let (wall, boot) = (self.source.get().wall(), self.source.get().boot());
         let judged = judge(elapse(last.mark, boot), wall, STEP, boot, last.doubted);
         let store = judged.store.max(self.now().as_nanos());
+        if mutants::on(Mutant::ClockGoesBack) {
+            self.ahead.fetch_min(wall.saturating_sub(self.source.steady() as i64), Ordering::Relaxed);
+            return last.mark;
+        }
         last.mark = Mark { store, boot, ..last.mark };
         last.doubted = judged.doubted;
         self.ahead.fetch_max(store.saturating_sub(self.source.steady() as i64), Ordering::Relaxed);

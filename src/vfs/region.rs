@@ -33,6 +33,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::{fmt, io, ptr, slice};
 
+use crate::mutants::{self, Mutant};
+
 pub(crate) use crate::format::span::{CLAIMED, FLOOR, LENGTH, padded};
 
 /// From this many bytes on a sync drops the page-table entries of what it writes.
@@ -435,7 +437,8 @@ impl Tail {
         let start = self.next;
         self.next += padded(length);
         // R3. Relaxed: a reader that finds it learns only that it must wait.
-        self.region.word(start).store((word | CLAIMED).to_le(), Ordering::Relaxed);
+        let claimed = if mutants::on(Mutant::CommitWordFirst) { word } else { word | CLAIMED };
+        self.region.word(start).store(claimed.to_le(), Ordering::Relaxed);
         Claim { region: Arc::as_ptr(&self.region), start, length, word }
     }
 }
@@ -506,7 +509,7 @@ impl Claim {
         region.word(self.start).store(word.to_le(), Ordering::Release); // R3
         // When nobody before us is still writing, the published end moves over us at once; otherwise the next
         // look moves it. Lost updates only leave it lower than it could be, and `published` walks on from there.
-        if region.frozen.load(Ordering::Acquire) == self.start {
+        if region.frozen.load(Ordering::Acquire) == self.start || mutants::on(Mutant::PublishPastClaim) {
             region.frozen.store(self.end(), Ordering::Release); // R4
         }
     }
