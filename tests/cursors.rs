@@ -115,6 +115,24 @@ fn a_cursor_beyond_what_its_epoch_kept_diverged_and_says_from_where_it_is_safe()
 }
 
 #[test]
+fn a_cursor_to_what_was_lost_right_after_a_clean_opening_diverged() {
+    let machine = Machine::new();
+    let (store, stream) = machine.create();
+    let kept = fill(&machine, &stream, &["a"])[0];
+    store.close().unwrap();
+    let (_store, stream) = machine.open().unwrap();
+    assert!(stream.recovery().clean);
+    let lost = fill(&machine, &stream, &["lost"])[0];
+    machine.crash(Crash::DropUnsynced);
+    let (_store, stream) = machine.open().unwrap();
+    assert!(!stream.recovery().clean);
+    // Of the same size, so that it would end where the lost one did.
+    fill(&machine, &stream, &["b   ", "c"]);
+    let ErrorKind::CursorDiverged { safe } = refused(&stream, lost.cursor()) else { panic!() };
+    assert_eq!(safe, kept.cursor());
+}
+
+#[test]
 fn a_cursor_that_diverged_two_crashes_ago_still_does() {
     let machine = Machine::new();
     let (_store, stream) = machine.create();
@@ -344,6 +362,24 @@ fn a_reader_on_its_way_gets_a_gap_where_records_expired() {
     assert_eq!((gap.start, gap.end, gap.reason), (old[0].end(), old[2].end(), GapReason::Expired));
     assert_eq!(gap.cursor, old[2].cursor());
     assert_eq!(batch.iter().next().unwrap().body(), b"a", "a batch that is held stays valid");
+}
+
+#[test]
+fn a_clock_set_back_never_brings_back_what_expired() {
+    let machine = Machine::new();
+    let (store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
+    fill(&machine, &stream, &["a"]);
+    machine.clock.advance(DAY - HOUR);
+    fill(&machine, &stream, &["b"]);
+    machine.clock.advance(2 * HOUR);
+    assert_eq!(bodies(&stream, Start::Beginning), ["b"]);
+    machine.clock.set_wall(machine.clock.wall() - 30 * DAY.as_nanos() as i64);
+    // The store looks at the clock, and finds nothing old enough to be removed.
+    store.tick().unwrap();
+    assert_eq!(bodies(&stream, Start::Beginning), ["b"]);
+    let late = stream.append(&Record::new("c")).unwrap();
+    assert_eq!(records(&stream, Start::Last(1))[0].ingest, late.ingest_time());
+    assert!(records(&stream, Start::Beginning)[0].ingest < late.ingest_time());
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn what_came_before_a_sync_survives_with_sync() {
 
 #[track_caller]
 fn check_poisoned(durability: Durability) {
+    const LATE: usize = 100;
     for op in [Op::RegionSync, Op::SyncDir] {
         let machine = Machine::new();
         let (store, stream) = machine.create();
@@ -210,9 +211,11 @@ fn check_poisoned(durability: Durability) {
             stream.sync().unwrap();
         }
         let durable = stream.durable();
+        // More than a page: what follows touches the last one again, and the others only if recovery does.
+        append(&stream, 10..LATE, BUFFERED);
         // Once only: the kernel forgets, the stream must not.
         machine.disk.fail(Fault { op, nth: 1, error: io::ErrorKind::Other, sticky: false });
-        let late = stream.append_with(&Record::new(&text(10)), durability);
+        let late = stream.append_with(&Record::new(&text(LATE)), durability);
         match durability {
             Durability::Sync => assert_eq!(*late.unwrap_err().kind(), ErrorKind::Io, "who waits is told"),
             Durability::Buffered => {
@@ -236,18 +239,18 @@ fn check_poisoned(durability: Durability) {
         }
         assert!(stream.stats().unwrap().poisoned);
         assert_eq!(stream.durable(), durable, "nothing became durable");
-        assert_eq!(bodies(&stream, Start::Beginning), expected(11), "reads go on");
+        assert_eq!(bodies(&stream, Start::Beginning), expected(LATE + 1), "reads go on");
         let _ = store.close();
         drop((store, stream));
 
         let (store, stream) = machine.open().unwrap();
         assert!(!stream.recovery().clean);
-        assert_eq!(bodies(&stream, Start::Beginning), expected(11));
-        append(&stream, 11..12, durability);
+        assert_eq!(bodies(&stream, Start::Beginning), expected(LATE + 1));
+        append(&stream, LATE + 1..LATE + 2, durability);
         store.sync().unwrap();
         // Recovery dirtied again what the failed sync had marked clean.
         machine.crash(Crash::DropUnsynced);
-        assert_eq!(bodies(&machine.open().unwrap().1, Start::Beginning), expected(12), "{op:?}");
+        assert_eq!(bodies(&machine.open().unwrap().1, Start::Beginning), expected(LATE + 2), "{op:?}");
     }
 }
 
@@ -405,6 +408,27 @@ fn damage_in_synced_data_is_a_gap_and_its_neighbours_are_served_with_interval() 
 #[test]
 fn damage_in_synced_data_is_a_gap_and_its_neighbours_are_served_with_sync() {
     check_damaged(SYNC);
+}
+
+#[test]
+fn a_page_of_zeros_amid_the_log_does_not_end_it() {
+    let machine = Machine::new();
+    let (store, stream) = machine.create();
+    append(&stream, 0..MANY, BUFFERED);
+    store.close().unwrap();
+    let path = machine.segments().remove(0);
+    let mut bytes = machine.disk.read_file(&path);
+    bytes[8192..12288].fill(0);
+    machine.disk.write_file(&path, &bytes);
+    let (_store, stream) = machine.open().unwrap();
+    let (seen, gaps) = drain(&mut stream.read(Start::Beginning).unwrap(), Limit::default());
+    assert_eq!((gaps.len(), gaps[0].reason), (1, GapReason::Corrupt));
+    assert!(gaps[0].end - gaps[0].start < 3 * 4096, "no more is given up than the page's records: {gaps:?}");
+    let left = texts(&seen);
+    let before = left.iter().zip(expected(MANY)).take_while(|(left, whole)| **left == *whole).count();
+    let lost = MANY - left.len();
+    assert!(0 < before && before + lost < MANY, "{before} records, {lost} lost");
+    assert_eq!(left[before..], expected(MANY)[before + lost..]);
 }
 
 #[test]

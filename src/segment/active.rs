@@ -271,7 +271,9 @@ impl Drop for Open {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::segment::walk::Found;
+    use crate::format::frame::Bad;
+    use crate::segment::recover::scan;
+    use crate::segment::walk::{Found, Frames};
     use crate::vfs::os::OsVfs;
 
     fn active(dir: &Path) -> Active {
@@ -302,6 +304,29 @@ mod tests {
             Found::Damage(range, bad) => panic!("{range:?} {bad:?}"),
         });
         assert_eq!(kinds.collect::<Vec<_>>(), [Kind::Record, Kind::Void, Kind::Record]);
+    }
+
+    #[test]
+    fn of_a_batch_whose_writer_was_killed_no_record_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut active = active(dir.path());
+        let record = crate::Record::new("of a batch");
+        let checked = || Checked::new(&record).unwrap();
+        let length = HEADER + 3 * checked().word().span();
+        let open = active.claim(Word::new(Kind::Batch, length), Timestamp::MIN, 0);
+        // What the file holds when two records of three are written: what a kill leaves.
+        let mut left = Vec::new();
+        let records = (0..3).map(|number| {
+            if number == 2 {
+                left = crate::vfs::read_all(&OsVfs, &active.segment.path, 1 << 20).unwrap();
+            }
+            checked()
+        });
+        open.write_batch(records, length);
+        let scan = scan(Frames { bytes: &left[FLOOR..], base: active.base, salt: active.salt });
+        assert_eq!(scan.records, 0);
+        let spots: Vec<_> = scan.spots.into_iter().map(|spot| (spot.range, spot.bad)).collect();
+        assert_eq!(spots, [(0..padded(length) as u64, Bad::Claimed(padded(length)))]);
     }
 
     #[test]
