@@ -143,6 +143,47 @@ fn a_full_tmpfs_is_an_error_and_no_more() {
 
 #[test]
 fn a_full_ext4_is_an_error_and_no_more() {
-    let Some(disk) = Mounted::ext4(32 << 20) else { return };
+    let Some(disk) = Mounted::ext4(16 << 20) else { return };
     a_full_disk_is_an_error_and_no_more(disk.dir.path());
+}
+
+/// A disk that stays full for days: what expires makes room, and nothing else is needed for that.
+#[cfg(feature = "sim")]
+#[test]
+fn retention_frees_a_disk_that_was_full_for_days() {
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tailwater::TtlDays;
+    use tailwater::vfs::sim::SimClock;
+
+    let Some(disk) = Mounted::tmpfs(16 << 20) else { return };
+    let dir = disk.dir.path().join("store");
+    let clock = SimClock::new(1_700_000_000_000_000_000);
+    let open = || Options::new().background(false).clock(Arc::new(clock.clone())).open(&dir).unwrap();
+    let store = open();
+    let stream = store.create_stream(spec("a").ttl(TtlDays::new(5).unwrap())).unwrap();
+    let end = fill(&stream, 0, Durability::Interval);
+    fill_the_rest(&disk.dir.path().join("rest"));
+    let mut removed = 0;
+    for hour in 0..24 * 8 {
+        clock.advance(Duration::from_secs(3600));
+        // The clock's own mark may find no room; what matters is done all the same.
+        match store.tick() {
+            Ok(report) => removed += report.removed_segments,
+            Err(err) => assert_eq!(*err.kind(), ErrorKind::NoSpace, "{err:?}"),
+        }
+        if hour < 24 * 5 - 2 {
+            assert_eq!(removed, 0, "nothing has expired after {hour} hours");
+            // Whatever room there is, others take.
+            fill_the_rest(&disk.dir.path().join(format!("rest-{hour}")));
+        }
+    }
+    let left = stream.stats().unwrap().segments;
+    assert!(0 < removed || left == 0, "{removed} segments were removed, {left} are left");
+    stream.append_with(&Record::new(&body(end)), Durability::Sync).unwrap();
+    store.close().unwrap();
+    let store = open();
+    let mut reader = store.stream("a").unwrap().read(Start::Beginning).unwrap();
+    let Step::Records(batch) = reader.next().unwrap() else { panic!("the last record is there") };
+    assert!(batch.iter().next().unwrap().body() == body(end));
 }

@@ -229,14 +229,187 @@ fn of_racing_openers_one_wins_and_after_it_the_next() {
         }
         assert_eq!(won.len(), 1, "round {round}");
     }
+    // Processes race, and the winner is killed.
     let path = dir.path().to_str().unwrap();
-    let mut others: Vec<_> = (0..8).map(|_| Other::start("open_from_another_process", &[path])).collect();
+    let mut others: Vec<_> = (0..64).map(|_| Other::start("open_from_another_process", &[path])).collect();
     let said: Vec<_> = others.iter_mut().map(|other| other.heard().unwrap()).collect();
-    let won: Vec<_> = (0..8).filter(|index| said[*index] == "won").collect();
+    let won: Vec<_> = (0..64).filter(|index| said[*index] == "won").collect();
     assert_eq!(won.len(), 1, "{said:?}");
-    others.remove(won[0]).release();
+    others.remove(won[0]).kill();
     let mut next = Other::start("open_from_another_process", &[path]);
     assert_eq!(next.heard().as_deref(), Some("won"));
+}
+
+#[test]
+fn a_writer_that_is_stopped_keeps_its_lock_and_goes_on() {
+    if task().is_some() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut other = Other::start("open_from_another_process", &[dir.path().to_str().unwrap()]);
+    assert_eq!(other.heard().as_deref(), Some("won"));
+    other.signal("STOP");
+    // Nothing of the lock goes by the time, so a moment is as good as minutes.
+    for _ in 0..20 {
+        let err = Store::open(dir.path()).unwrap_err();
+        assert_eq!(*err.kind(), ErrorKind::Locked { pid: Some(other.pid()) });
+    }
+    other.signal("CONT");
+    let err = Store::open(dir.path()).unwrap_err();
+    assert_eq!(*err.kind(), ErrorKind::Locked { pid: Some(other.pid()) });
+    other.release();
+    Store::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_program_started_while_the_store_is_open_holds_nothing_of_it() {
+    if task().is_some() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    stream.append(&Record::new("1")).unwrap();
+    // It lives on after the store is closed.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut other = Other::start("open_from_another_process", &[elsewhere.path().to_str().unwrap()]);
+    assert_eq!(other.heard().as_deref(), Some("won"));
+    #[cfg(target_os = "linux")]
+    for entry in fs::read_dir(format!("/proc/{}/fd", other.pid())).unwrap() {
+        let Ok(path) = fs::read_link(entry.unwrap().path()) else { continue };
+        assert!(!path.starts_with(dir.path()), "{} was handed on", path.display());
+    }
+    store.close().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(count(&store.stream("a").unwrap()), 1);
+    other.release();
+}
+
+#[test]
+fn a_store_copied_file_by_file_while_it_is_written_opens_and_holds_what_was_there_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = small().open(dir.path().join("live")).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..20_000 {
+                stream.append(&Record::new(&format!("{number:>90}"))).unwrap();
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        let _stop = StopWhenDropped(&stop);
+        for round in 0..4 {
+            let before = stream.durable();
+            let path = dir.path().join(format!("copy-{round}"));
+            copy(&dir.path().join("live"), &path);
+            let copy = small().open(&path).unwrap();
+            let copied = copy.stream("a").unwrap();
+            assert!(before <= copied.published().unwrap());
+            // In order, each as it was appended, and no hole in what was durable when the copy was begun.
+            let mut next = 0;
+            let mut reader = copied.read(Start::Beginning).unwrap();
+            loop {
+                match reader.next().unwrap() {
+                    Step::Records(batch) => {
+                        for record in &batch {
+                            let number = number(record.body());
+                            assert!(next == number || (next < number && before <= record.offset()));
+                            next = number + 1;
+                        }
+                    }
+                    Step::Gap(gap) => {
+                        assert!(before <= gap.start, "{gap:?} in what was durable, to {before}")
+                    }
+                    Step::Passed => panic!("there is no filter"),
+                    Step::End => break,
+                }
+            }
+            copied.append(&Record::new("9")).unwrap();
+        }
+    });
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else if let Err(err) = fs::copy(&path, &to) {
+            // Renamed or removed since it was listed.
+            assert_eq!(err.kind(), std::io::ErrorKind::NotFound, "{err:?}");
+        }
+    }
+}
+
+#[test]
+fn another_name_for_a_segment_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = small().open(dir.path().join("store")).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    for number in 0..2_000 {
+        stream.append(&Record::new(&format!("{number:>90}"))).unwrap();
+    }
+    store.close().unwrap();
+    let streams = dir.path().join("store/streams").join(stream.id().to_string());
+    for entry in fs::read_dir(&streams).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            fs::hard_link(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let store = small().open(dir.path().join("store")).unwrap();
+    let stream = store.stream("a").unwrap();
+    assert!(stream.recovery().clean);
+    assert_eq!(count(&stream), 2_000);
+    stream.append(&Record::new("2000")).unwrap();
+    assert!(store.verify().unwrap().is_sound());
+}
+
+/// What is called like a segment and is none: it is reported, and no more; a FIFO holds nobody up.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_called_like_a_segment_and_is_none_is_reported_and_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = small().open(dir.path()).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    for number in 0..2_000 {
+        stream.append(&Record::new(&format!("{number:>90}"))).unwrap();
+    }
+    store.close().unwrap();
+    let streams = dir.path().join("streams").join(stream.id().to_string());
+    let name = |number: u64| streams.join(format!("{number:020}.seg"));
+    let run = |program: &str, arguments: &[&str]| {
+        assert!(std::process::Command::new(program).args(arguments).status().unwrap().success());
+    };
+    fs::write(name(1_000_000_000), "").unwrap();
+    fs::write(name(1_000_000_008), "x").unwrap();
+    fs::create_dir(name(1_000_000_016)).unwrap();
+    run("mkfifo", &[name(1_000_000_024).to_str().unwrap()]);
+    std::os::unix::fs::symlink("/dev/zero", name(1_000_000_032)).unwrap();
+    std::os::unix::fs::symlink("nowhere", name(1_000_000_040)).unwrap();
+    std::os::unix::fs::symlink(name(1_000_000_048), name(1_000_000_048)).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(name(1_000_000_056)).unwrap();
+    let store = small().open(dir.path()).unwrap();
+    let stream = store.stream("a").unwrap();
+    assert_eq!(count(&stream), 2_000);
+    stream.append(&Record::new("2000")).unwrap();
+    assert_eq!(count(&stream), 2_001);
+    let followed = Store::open_read_only(dir.path()).unwrap();
+    assert_eq!(count(&followed.stream("a").unwrap()), 2_001);
+    // The files without a header were set aside by the opening; the others are reported.
+    let damage = store.verify().unwrap().damage;
+    let set_aside = stream.recovery().set_aside.len();
+    assert_eq!(damage.len() + set_aside, 8, "{damage:?} {set_aside}");
+    store.close().unwrap();
+    tailwater::repair(dir.path()).unwrap();
+    let store = small().open(dir.path()).unwrap();
+    assert!(store.verify().unwrap().is_sound());
+    assert_eq!(count(&store.stream("a").unwrap()), 2_001);
 }
 
 #[test]
