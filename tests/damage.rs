@@ -11,7 +11,7 @@ use std::path::Path;
 
 use common::*;
 use damaged::*;
-use tailwater::vfs::sim::{Crash, SimDisk};
+use tailwater::vfs::sim::{Crash, Fault, Op, SimDisk};
 use tailwater::*;
 
 /// Of every how many one is tried: all of them in the long form.
@@ -252,4 +252,89 @@ fn what_lies_behind_a_segments_end_is_looked_at_by_nobody() {
             }
         }
     }
+}
+
+#[test]
+fn a_page_zeroed_above_what_is_durable_is_torn_and_what_follows_it_counted() {
+    let machine = Machine::new();
+    let (_store, stream) = machine.create();
+    let synced = stream.append_with(&Record::new(&[1; 3000]), Durability::Sync).unwrap();
+    let rest: Vec<_> = (2..12).map(|number| stream.append(&Record::new(&[number; 3000])).unwrap()).collect();
+    // All of it reached the disk but for one page, and nothing says that it had to.
+    let file = machine.segments().pop().unwrap();
+    let disk = machine.disk.fork_crashed(Crash::KeepAll);
+    edit(&disk, &file, |bytes| bytes[8192..12288].fill(0));
+    machine.clock.reboot();
+    let (store, stream) = machine.open_on(&disk).unwrap();
+    let hit = rest.iter().find(|appended| 4096 < appended.end()).unwrap();
+    assert_eq!(stream.recovery().torn_bytes, rest.last().unwrap().end() - hit.offset());
+    assert_eq!((stream.recovery().corrupt.len(), stream.recovery().set_aside.len()), (0, 0));
+    assert_eq!(records(&stream, Start::Beginning).last().unwrap().end.next_multiple_of(8), hit.offset());
+    assert!(synced.end() <= hit.offset() && store.verify().unwrap().is_sound());
+}
+
+#[test]
+fn after_a_power_loss_damage_is_told_apart_but_for_that_of_the_last_sync() {
+    // Each sync is known to the frames after it, so what the last one covered nobody can prove.
+    let machine = Machine::new();
+    let (_store, stream) = machine.create();
+    for batch in 0..6 {
+        for number in 0..4 {
+            stream.append(&Record::new(&[batch * 4 + number; 48])).unwrap();
+        }
+        stream.sync().unwrap();
+    }
+    let all = records(&stream, Start::Beginning);
+    let file = machine.segments().pop().unwrap();
+    let lost = machine.disk.fork_crashed(Crash::DropUnsynced);
+    machine.clock.reboot();
+    let (mut corrupt, mut torn) = (0, 0);
+    for (number, victim) in all.iter().enumerate() {
+        let disk = lost.fork_crashed(Crash::KeepAll);
+        disk.flip_bit(&file, (position(&file, victim.offset) + 30) * 8);
+        let (_store, stream) = machine.open_on(&disk).unwrap();
+        let (seen, gaps) = drain(&mut stream.read(Start::Beginning).unwrap(), Limit::default());
+        if number < all.len() - 4 {
+            assert_eq!((gaps.len(), gaps[0].start, gaps[0].end), (1, victim.offset, victim.end), "{number}");
+            assert_eq!(seen.len(), all.len() - 1);
+            corrupt += 1;
+        } else {
+            assert!(gaps.is_empty() && seen.iter().map(key).eq(all[..number].iter().map(key)), "{number}");
+            assert_eq!(stream.recovery().torn_bytes, all.last().unwrap().end - victim.offset);
+            torn += 1;
+        }
+    }
+    println!(
+        "reached: damage after power loss: {corrupt} of {} told as corrupt, {torn} of the last sync as torn",
+        all.len()
+    );
+}
+
+#[test]
+fn retention_dates_a_damaged_segment_by_what_lies_behind_it_and_leaves_a_poisoned_stream_alone() {
+    let scene = Scene::new();
+    let days = |days: u32| scene.machine.clock.advance(DAY * days);
+    // Both copies of the header are gone: nobody knows its seal.
+    let disk =
+        scene.changed(&scene.closed, |disk| edit(disk, &scene.files[0], |bytes| bytes[..4096].fill(0xa5)));
+    let (store, stream) = scene.machine.open_on(&disk).unwrap();
+    store.tick().unwrap();
+    assert_eq!(segments_on(&disk), scene.files, "nothing expired yet");
+    days(24_u32);
+    store.tick().unwrap();
+    assert!(!segments_on(&disk).contains(&scene.files[0]), "its last record is older than the TTL");
+    assert!(segments_on(&disk).contains(scene.files.last().unwrap()));
+    let (seen, gaps) = drain(&mut stream.read(Start::Beginning).unwrap(), Limit::default());
+    assert!(!seen.is_empty() && gaps.iter().all(|gap| gap.reason == GapReason::Expired), "{gaps:?}");
+
+    let disk = scene.changed(&scene.closed, |_| {});
+    let (store, stream) = scene.machine.open_on(&disk).unwrap();
+    stream.append(&Record::new("late")).unwrap();
+    let fault = Fault { op: Op::RegionSync, nth: 1, error: std::io::ErrorKind::Other, sticky: false };
+    disk.fail(fault);
+    stream.sync().unwrap_err();
+    let before = segments_on(&disk);
+    days(100);
+    let _ = store.tick();
+    assert_eq!(segments_on(&disk), before, "what a poisoned stream holds is for its next opening to judge");
 }

@@ -22,7 +22,7 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 use uuid::Uuid;
 
-use crate::format::Epoch;
+use crate::format::{Epoch, OFFSETS};
 use crate::{StreamId, Timestamp};
 
 /// Where the slots lie.
@@ -92,7 +92,7 @@ impl Checkpoint {
         let sound = bytes[..8] == MAGIC && LE::read_u16(&bytes[8..]) == VERSION && is_whole(bytes);
         let boot = LE::read_u128(&bytes[88..]);
         // As in a segment's header: a sound checksum over numbers that cannot be.
-        let is_offset = |at: usize| LE::read_u64(&bytes[at..]) < 1 << 62 && bytes[at].is_multiple_of(8);
+        let is_offset = |at: usize| LE::read_u64(&bytes[at..]) < OFFSETS && bytes[at].is_multiple_of(8);
         let possible = is_offset(40) && is_offset(48) && is_offset(72);
         (sound && possible).then(|| Checkpoint {
             stream: StreamId::from(Uuid::from_slice(&bytes[16..32]).expect("16 bytes")),

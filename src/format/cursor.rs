@@ -22,7 +22,7 @@ use data_encoding::BASE32_DNSSEC;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::format::Epoch;
+use crate::format::{Epoch, OFFSETS};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// Bytes of a cursor before encoding.
@@ -100,7 +100,7 @@ impl Cursor {
         }
         let stream = StreamId::from(Uuid::from_slice(&bytes[1..17]).expect("16 bytes"));
         let epoch = Epoch { number: BE::read_u64(&bytes[17..]), id: BE::read_u64(&bytes[25..]) };
-        let offset = BE::read_u64(&bytes[33..]);
+        let offset = Some(BE::read_u64(&bytes[33..])).filter(|offset| *offset < OFFSETS)?;
         let ingest = Timestamp::from_nanos((BE::read_u64(&bytes[41..]) ^ 1 << 63) as i64);
         Some(Cursor { stream, epoch, offset, ingest })
     }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_from_its_text() {
-        for (number, offset) in [(1, 0), (1, 8), (u64::MAX, u64::MAX), (0, 1 << 40)] {
+        for (number, offset) in [(1, 0), (1, 8), (u64::MAX, OFFSETS - 1), (0, 1 << 40)] {
             let cursor = cursor(number, offset);
             let text = cursor.to_string();
             assert_eq!(text.parse::<Cursor>().unwrap(), cursor);

@@ -1,5 +1,8 @@
 //! What a frame's checksums notice, tried in full.
 
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
 use crate::format::frame::{self, Checked, Place};
 use crate::vfs::region::padded;
 use crate::{Level, Record, Timestamp};
@@ -50,6 +53,44 @@ fn every_two_flipped_bits_of_a_frame_of_72_bytes_are_noticed() {
         bytes[first / 8] ^= 1 << (first % 8);
     }
     assert!(frame::parse(&bytes, place).is_ok());
+}
+
+#[test]
+fn bursts_of_3_to_32_flipped_bits_are_noticed() {
+    let seconds = std::env::var("TAILWATER_SECONDS").ok().map(|text| text.parse().expect("a number"));
+    let end = Instant::now() + seconds.map_or(Duration::from_millis(300), Duration::from_secs);
+    let seed = std::env::var("TAILWATER_SEED")
+        .map_or_else(|_| RandomState::new().hash_one(0), |text| text.parse().unwrap());
+    println!("TAILWATER_SEED={seed}");
+    let mut state = seed;
+    // SplitMix64.
+    let mut draw = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    };
+    let pairs = [("key", "value")];
+    let meta = Record::new("0123456789").level(Level::Error).service("s").attributes(&pairs);
+    let frames = [Record::new(&[0x5A; 48]), meta, Record::new(&[0; 500])].map(|record| example(&record));
+    let mut bursts = 0_u64;
+    while Instant::now() < end {
+        for (sound, place) in &frames {
+            let bits = frame::parse(sound, *place).unwrap().header.word.length() * 8;
+            for length in 3..=32 {
+                // The first and the last bit of a burst are flipped, those between by chance.
+                let pattern = draw() & ((1 << length) - 1) | 1 | 1 << (length - 1);
+                let start = draw() as usize % (bits - length + 1);
+                let mut bytes = sound.clone();
+                for bit in (0..length).filter(|bit| pattern >> bit & 1 == 1) {
+                    bytes[(start + bit) / 8] ^= 1 << ((start + bit) % 8);
+                }
+                assert!(frame::parse(&bytes, *place).is_err(), "{pattern:#b} from bit {start} on");
+                bursts += 1;
+            }
+        }
+    }
+    println!("reached: bursts: {bursts} of 3 to 32 bits in frames, each noticed, TAILWATER_SEED={seed}");
 }
 
 #[test]

@@ -16,8 +16,8 @@
 use byteorder::{ByteOrder, LittleEndian as LE};
 use uuid::Uuid;
 
-use crate::format::Epoch;
 use crate::format::span::FLOOR;
+use crate::format::{Epoch, OFFSETS};
 use crate::{StreamId, Timestamp};
 
 pub(crate) const HEADER_AT: [usize; 2] = [0, 2048];
@@ -142,7 +142,7 @@ impl Header {
         // A sound checksum over numbers that cannot be: hostile, not damaged, and just as unreadable.
         let possible = header.base.is_multiple_of(8)
             && (PAGE as u64..=1 << 40).contains(&header.capacity)
-            && header.base.checked_add(header.capacity).is_some_and(|end| end < 1 << 62)
+            && header.base.checked_add(header.capacity).is_some_and(|end| end < OFFSETS)
             && header.capacity.is_multiple_of(8)
             && header.previous_durable <= header.base
             && header.previous_durable.is_multiple_of(8);

@@ -13,6 +13,9 @@ pub(crate) mod span;
 #[cfg(test)]
 mod tests;
 
+/// Offsets lie below this, so that adding to one that was read, also from a cursor that somebody forged, never overflows.
+pub(crate) const OFFSETS: u64 = 1 << 62;
+
 /// A stretch of a stream's life between unclean opens.
 ///
 /// The number only rises; the id, drawn at random, tells two epochs of one number apart, as when a copy

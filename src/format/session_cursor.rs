@@ -26,7 +26,7 @@ use data_encoding::BASE32_DNSSEC;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::format::Epoch;
+use crate::format::{Epoch, OFFSETS};
 use crate::{Cursor, Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// Bytes of a session's cursor before encoding.
@@ -106,12 +106,17 @@ impl SessionCursor {
         let uuid = |at: usize| Uuid::from_slice(&bytes[at..at + 16]).expect("16 bytes");
         let epoch =
             |at: usize| Epoch { number: BE::read_u64(&bytes[at..]), id: BE::read_u64(&bytes[at + 8..]) };
+        let (stream, offset) = (StreamId::from(uuid(41)), BE::read_u64(&bytes[57..]));
+        let behind_all = stream.as_uuid() == Uuid::max() && offset == u64::MAX;
+        if OFFSETS <= offset && !behind_all {
+            return None;
+        }
         Some(SessionCursor {
             store: uuid(1),
             store_epoch: epoch(17),
             ingest: Timestamp::from_nanos((BE::read_u64(&bytes[33..]) ^ 1 << 63) as i64),
-            stream: StreamId::from(uuid(41)),
-            offset: BE::read_u64(&bytes[57..]),
+            stream,
+            offset,
             epoch: epoch(65),
         })
     }
