@@ -251,7 +251,7 @@ fn the_time_of_the_system_is_read_in_one_file() {
 #[test]
 fn only_waits_with_a_timeout_look_at_the_steady_time() {
     // Over HTTP also what measures how long an answer took.
-    let homes = ["http/metrics.rs", "http/read.rs", "stream/env.rs", "stream/tail.rs"];
+    let homes = ["http/metrics.rs", "http/read.rs", "stream/env.rs", "stream/tail.rs", "sync.rs"];
     check_only_in(&homes, |source| source.names(&["Instant", "now"]));
 }
 
