@@ -49,6 +49,7 @@ mod segment;
 mod session;
 mod store;
 mod stream;
+mod sync;
 mod time;
 #[cfg(not(any(test, feature = "sim")))]
 mod vfs;

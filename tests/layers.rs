@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers, lowest first. A file may use its own and those below it.
 const LAYERS: [&[&str]; 11] = [
-    &["error", "format", "mutants", "names", "quotas", "record", "time"],
+    &["error", "format", "mutants", "names", "quotas", "record", "sync", "time"],
     &["filter"],
     &["vfs"],
     &["segment"],
@@ -75,6 +75,7 @@ fn modules_of_tests(path: &Path) -> Vec<PathBuf> {
         name => path.with_file_name(name),
     };
     let text = fs::read_to_string(path).unwrap();
+    let text = text.replace("#[cfg(test)]\npub(crate) mod ", "#[cfg(test)]\nmod ");
     let declared = text.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.split_once(';'));
     let names = declared.map(|(name, _)| name).filter(|name| name.chars().all(|char| char.is_alphanumeric()));
     names.map(|name| dir.join(name).with_extension("rs")).collect()
@@ -250,13 +251,19 @@ fn the_time_of_the_system_is_read_in_one_file() {
 #[test]
 fn only_waits_with_a_timeout_look_at_the_steady_time() {
     // Over HTTP also what measures how long an answer took; and a test that goes on for as long as it is told.
-    let homes = ["format/damage.rs", "http/metrics.rs", "http/read.rs", "stream/env.rs", "stream/tail.rs"];
+    let homes =
+        ["format/damage.rs", "http/metrics.rs", "http/read.rs", "stream/env.rs", "stream/tail.rs", "sync.rs"];
     check_only_in(&homes, |source| source.names(&["Instant", "now"]));
 }
 
 #[test]
 fn bincode_is_named_in_one_file() {
     check_only_in(&["format/envelope.rs"], |source| source.says("bincode"));
+}
+
+#[test]
+fn locks_come_from_one_file() {
+    check_only_in(&["sync.rs"], |source| source.says("parking_lot"));
 }
 
 #[test]

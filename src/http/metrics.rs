@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use crate::sync::Mutex;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Failure, Shared};

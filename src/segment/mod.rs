@@ -6,11 +6,11 @@ pub(crate) mod recover;
 pub(crate) mod seal;
 pub(crate) mod walk;
 
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use uuid::Uuid;
 
 use crate::format::frame::Kind;

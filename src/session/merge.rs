@@ -343,7 +343,7 @@ impl Source {
             if look.settled {
                 break;
             }
-            std::thread::yield_now();
+            crate::sync::yield_now();
             look = core.look();
         }
         self.rest = loop {

@@ -6,13 +6,14 @@
 //! | ready   | a writer that nears untouched pages | touches pages ahead of it, makes its next segment's file    |
 //! | compact | a second                           | follows the clock, applies retention, lets go of idle streams |
 
-use std::sync::atomic::Ordering;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use crate::store::{Quiet, Shared, TickReport};
 use crate::stream::env::Env;
+use crate::sync::atomic::Ordering;
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// How often the compactor looks.
@@ -76,11 +77,14 @@ fn compact(env: &Arc<Env>, shared: &Weak<Shared>) {
             return;
         }
         ticks += 1;
-        // What failed is tried again in a second, and told to whoever calls `tick`.
-        let _ = shared.compact(false);
-        if ticks.is_multiple_of(MARK_TICKS) {
-            let _ = shared.keep_mark();
-        }
+        // What failed is tried again in a second, and told to whoever calls `tick`. So is what panicked, as a host's own
+        // clock or files may: it costs this turn and not all later ones, and no lock here stays poisoned.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let _ = shared.compact(false);
+            if ticks.is_multiple_of(MARK_TICKS) {
+                let _ = shared.keep_mark();
+            }
+        }));
     }
 }
 

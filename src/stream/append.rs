@@ -1,7 +1,7 @@
 //! Appending: claim under the writer's lock, write outside it, publish, and do what durability asks.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::format::Epoch;
 use crate::format::frame::{self, Checked, HEADER, Kind, Word};
@@ -194,7 +194,7 @@ impl Core {
                 && active.fits(word.length())
             {
                 // Before the clock is read: see `changes`.
-                let announced = std::mem::take(watched);
+                let announced = *watched;
                 if announced {
                     self.announce();
                 }
@@ -202,6 +202,8 @@ impl Core {
                 // the clock finds no claim of an earlier time still to come.
                 let ingest = self.env.clock.now().max(*last_ingest);
                 *last_ingest = ingest;
+                // Not sooner: a host's clock may panic, and then the next append is the one that tells.
+                *watched = false;
                 let open = active.claim(word, ingest, self.durable.load(Ordering::Relaxed));
                 let thirsty = pace.thirsty_at <= active.position();
                 if thirsty {

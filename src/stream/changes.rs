@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use crate::StreamId;
 use crate::stream::signal::Signal;

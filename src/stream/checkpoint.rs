@@ -1,8 +1,8 @@
 //! Keeping a stream's checkpoint file: two slots, written in turn, each durable before what relies on it.
 
+use crate::sync::atomic::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::format::checkpoint::{self, Checkpoint};
 use crate::mutants::{self, Mutant};

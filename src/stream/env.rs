@@ -1,10 +1,10 @@
 //! What all streams of a store share: files, clock, settings, and the queues of background work.
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use uuid::Uuid;
 
 use crate::segment::maps::Maps;

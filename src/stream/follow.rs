@@ -1,8 +1,8 @@
 //! Reading a stream that another process writes: no lock, no write, only looking again.
 
+use crate::sync::atomic::Ordering;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::segment::{Segment, file_name, parse_file_name};
 use crate::stream::Core;

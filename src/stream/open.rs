@@ -1,13 +1,13 @@
 //! Opening a stream: what its files say, and recovery where they were not closed.
 
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use std::{fmt, io};
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use crate::sync::{Condvar, Mutex, RwLock};
 
 use crate::format::Epoch;
 use crate::format::checkpoint::{self, Checkpoint};

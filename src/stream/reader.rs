@@ -3,9 +3,9 @@
 //! A reader holds the segment it stands in and takes no lock while it stays there. Everything is decided
 //! per call: what is published, what has expired, what is damaged.
 
+use crate::sync::atomic::Ordering;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 

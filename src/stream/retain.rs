@@ -1,7 +1,7 @@
 //! Retention and idling, carried out: the log start made durable, whole segments removed, quiet streams let go of.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::mutants::{self, Mutant};

@@ -89,7 +89,7 @@ impl Core {
         occupy(&mut taken, writer.last_ingest, self.durable());
         // Whoever claimed needs no lock to commit, and a copy's time to do so.
         while !taken.is_settled() {
-            std::thread::yield_now();
+            crate::sync::yield_now();
         }
         writer.end = taken.next();
         Some(taken)
@@ -226,10 +226,12 @@ impl Core {
 
     /// The log goes on in another segment, or for now in none: this one only waits for its seal.
     fn retire(self: &Arc<Core>, active: Active) {
-        active.segment.set_end(active.next());
         let mut unsealed = self.unsealed.lock();
         let entry = unsealed.iter_mut().find(|entry| entry.segment.base == active.segment.base);
-        entry.expect("an active segment is not sealed").rolled = Some(active);
+        let entry = entry.expect("an active segment is not sealed");
+        // Under the lock: whoever seals finds an end only together with the tail that wrote up to it.
+        active.segment.set_end(active.next());
+        entry.rolled = Some(active);
         drop(unsealed);
         self.env.dirty.push(self);
     }

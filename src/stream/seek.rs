@@ -38,6 +38,18 @@ type Before = (Epoch, Timestamp);
 impl Core {
     /// The position that `start` means.
     pub(crate) fn seek(&self, start: Start) -> Result<Cursor> {
+        loop {
+            let segments = self.segments();
+            match self.seek_once(start) {
+                // The list changes before files are removed. So where it is another by now retention may have been quicker,
+                // and what failed may be no part of the log any more.
+                Err(err) if *err.kind() == ErrorKind::Io && !Arc::ptr_eq(&segments, &self.segments()) => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn seek_once(&self, start: Start) -> Result<Cursor> {
         let offset = match start {
             Start::Cursor(cursor) => return self.resume(cursor),
             Start::Now => return self.now(),
@@ -316,8 +328,10 @@ impl Core {
     /// The offset of the oldest record that has not expired, or the published end.
     pub(crate) fn visible_from(&self, cutoff: Timestamp) -> Result<u64> {
         let start = self.log_start();
+        // Before the look at the segments: what is appended after it must not be passed.
+        let published = self.published()?;
         match self.segments().first() {
-            None => Ok(start.max(self.published()?)),
+            None => Ok(start.max(published)),
             Some(first) if start < first.base => Ok(start),
             Some(_) if !self.is_expired_at(start, cutoff)? => Ok(start),
             Some(_) => Ok(self.first_since(cutoff)?.max(start)),
@@ -326,6 +340,8 @@ impl Core {
 
     /// The offset of the first record with an ingest time of `time` or later, or the published end.
     fn first_since(&self, time: Timestamp) -> Result<u64> {
+        // Before the look at the segments: of what is appended after it everything is to be read.
+        let published = self.published()?;
         let segments = self.segments();
         let begins_before =
             |segment: &Arc<Segment>| segment.head().is_ok_and(|head| head.previous_ingest < time);
@@ -345,7 +361,7 @@ impl Core {
                 }
             }
         }
-        self.published()
+        Ok(published)
     }
 
     /// The position immediately behind the last record with an ingest time before `time`, whatever has expired since. Where
@@ -404,6 +420,8 @@ impl Core {
 
     /// The offset of the first visible record with an event time of `time` or later, or the published end.
     fn first_event_since(&self, time: Timestamp) -> Result<u64> {
+        // Before the look at the segments: of what is appended after it everything is to be read.
+        let published = self.published()?;
         let visible = self.visible_from(self.cutoff())?;
         for segment in self.segments().iter() {
             if segment.end().is_some_and(|end| end <= visible) {
@@ -433,7 +451,7 @@ impl Core {
                 }
             }
         }
-        self.published()
+        Ok(published.max(visible))
     }
 
     /// The offset of the `records`-th readable record from the end, or of the first.

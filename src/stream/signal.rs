@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 /// A counter that can be waited on, by threads and by tasks.
 #[derive(Debug, Default)]
@@ -73,6 +73,9 @@ impl Signal {
         self.raised.lock().tasks.remove(&waiter.0);
     }
 }
+
+#[cfg(test)]
+mod proofs;
 
 #[cfg(test)]
 mod tests {

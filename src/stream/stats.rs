@@ -1,6 +1,6 @@
 //! Figures about a stream, cheap enough to poll.
 
-use std::sync::atomic::Ordering;
+use crate::sync::atomic::Ordering;
 
 use serde::Serialize;
 

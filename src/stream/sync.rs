@@ -4,8 +4,8 @@
 //! an earlier segment before a later one, a segment's name and header before its frames count, frames before the watermark
 //! that tells of them, all of a segment before its seal.
 
+use crate::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::format::header::Watermark;
 use crate::mutants::{self, Mutant};
@@ -81,7 +81,7 @@ impl Core {
                 done?;
                 if self.durable() < end {
                     // An earlier claim is still being written.
-                    std::thread::yield_now();
+                    crate::sync::yield_now();
                 }
             }
         }
@@ -108,7 +108,7 @@ impl Core {
             let mut published = head.offset(region.published() as u64);
             if let Some(end) = rolled {
                 while published < end {
-                    std::thread::yield_now();
+                    crate::sync::yield_now();
                     published = head.offset(region.published() as u64);
                 }
                 published = end;

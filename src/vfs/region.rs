@@ -30,10 +30,12 @@
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::{fmt, io, ptr, slice};
 
 use crate::mutants::{self, Mutant};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Watch, Word};
 
 pub(crate) use crate::format::span::{CLAIMED, FLOOR, LENGTH, padded};
 
@@ -143,6 +145,8 @@ pub(crate) struct Region {
     /// Position up to which pages were asked for ahead of use.
     populated: AtomicUsize,
     read_only: bool,
+    /// Shows a checker of interleavings what is done to the spans; of no size in other builds.
+    watch: Watch,
 }
 
 // SAFETY: `base` points into `memory`, which is Send and Sync; what is shared is atomic (R3, R5) or frozen (R4).
@@ -168,6 +172,7 @@ impl Region {
             taken: AtomicBool::new(false),
             populated: AtomicUsize::new(0),
             read_only,
+            watch: Watch::new(FLOOR..capacity),
         })
     }
 
@@ -176,10 +181,17 @@ impl Region {
         self.capacity
     }
 
-    fn word(&self, position: usize) -> &AtomicU32 {
+    #[cfg(not(tailwater_loom))]
+    fn word(&self, position: usize) -> &Word {
         assert!(position.is_multiple_of(4) && position + 4 <= self.capacity, "a word lies in the region"); // R1
+        self.watch.touches_word();
         // SAFETY: R1 for bounds and alignment; R3: words others may store are only touched atomically.
-        unsafe { AtomicU32::from_ptr(self.base.add(position).cast()) }
+        unsafe { Word::from_ptr(self.base.add(position).cast()) }
+    }
+
+    #[cfg(tailwater_loom)]
+    fn word(&self, position: usize) -> &Word {
+        self.watch.word(position)
     }
 
     fn slot_word(&self, position: usize) -> &AtomicU64 {
@@ -200,6 +212,7 @@ impl Region {
         let start = self.frozen.load(Ordering::Acquire);
         let mut end = start;
         while let Some(length) = self.committed(end) {
+            self.watch.reads(end..end + length);
             // SAFETY: R1 by `committed`; R3: its word was loaded with Acquire and is committed, so the span is
             // complete and, by R4, never written again.
             if !valid(unsafe { slice::from_raw_parts(self.base.add(end), length) }, end) {
@@ -384,6 +397,7 @@ impl Deref for Lent {
 
     fn deref(&self) -> &[u8] {
         let length = self.range.end - self.range.start;
+        self.region.watch.reads(self.range.clone());
         // SAFETY: R1 and R4, checked when it was lent; the count in `region` keeps the memory.
         unsafe { slice::from_raw_parts(self.region.base.add(self.range.start), length) }
     }
@@ -488,6 +502,7 @@ impl Claim {
         assert!(4 <= at && at <= self.length && bytes.len() <= self.length - at, "a claim is written within");
         // SAFETY: R6 for the region, R1 for bounds; R2: nobody else writes here, and R4: nobody reads before commit.
         unsafe {
+            (*self.region).watch.writes(self.start + at..self.start + at + bytes.len());
             let target = (*self.region).base.add(self.start + at);
             ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
         }
@@ -514,6 +529,9 @@ impl Claim {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod proofs;
 
 #[cfg(test)]
 mod tests {

@@ -15,13 +15,13 @@
 //! Not simulated: space that a removed file still takes while it is open, and full disks under stores to a
 //! mapped hole.
 
+use crate::sync::atomic::{AtomicU64, Ordering};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, io};
 
-use parking_lot::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard};
 
 use super::region::{HeapSync, Memory};
 use super::{Access, Entry, EntryKind, File, Lock, TEMPORARY, Vfs};

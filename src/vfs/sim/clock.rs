@@ -1,7 +1,7 @@
 //! A clock turned by hand.
 
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::vfs::Clock;
