@@ -374,7 +374,7 @@ mod tests {
 
     fn cursor() -> Cursor {
         let (epoch, ingest) = (Epoch { number: 1, id: 2 }, Timestamp::from_millis(3));
-        Cursor { stream: StreamId::random(), epoch, offset: 8, ingest }
+        Cursor { stream: StreamId::from(uuid::Uuid::from_u128(1)), epoch, offset: 8, ingest }
     }
 
     fn session_cursor() -> SessionCursor {

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::names::{GroupId, GroupName, StreamId, StreamName, Tags, TenantId, TtlDays};
-use crate::vfs::{Access, File, Vfs};
+use crate::vfs::{Access, File, Vfs, new_id};
 use crate::{Error, ErrorKind, Quotas, Result, Timestamp};
 use files::{Generations, Loaded, OnDamage};
 use state::{State, raised};
@@ -121,7 +121,8 @@ impl Catalog {
             return Catalog::open_read_only(vfs, dir);
         }
         let Some(loaded) = files::load(&*vfs, dir, OnDamage::Refuse)? else {
-            return Catalog::create(vfs, dir, Uuid::new_v4(), now);
+            let store = new_id(&*vfs);
+            return Catalog::create(vfs, dir, store, now);
         };
         let (last_record, fell_back) = (loaded.last_record.clone(), !loaded.problems.is_empty());
         let mut catalog = Catalog::from_loaded(vfs, dir, mode, loaded);
@@ -157,7 +158,7 @@ impl Catalog {
         };
         let mut catalog = Catalog::from_loaded(vfs, dir, Mode::Writable, empty);
         catalog.remove_temporary()?;
-        for change in default_changes(&catalog.state, now) {
+        for change in default_changes(&catalog.state, new_id(&*catalog.vfs), now) {
             catalog.state.apply(change).expect("the defaults fit an empty state");
         }
         catalog.roll()?;
@@ -386,7 +387,7 @@ impl Catalog {
             return Err(already_exists("group", &name));
         }
         check_quota("groups of the tenant", siblings.len(), quotas.groups_per_tenant)?;
-        let (id, ttl) = (GroupId::random(), ttl.unwrap_or(TtlDays::DEFAULT));
+        let (id, ttl) = (new_id(&*self.vfs), ttl.unwrap_or(TtlDays::DEFAULT));
         let (tenant, expired_before) = (tenant.clone(), Timestamp::MIN);
         self.change(Change::Group(GroupEntry { id, tenant, name, created: now, ttl, tags, expired_before }))?;
         Ok(&self.state.groups[&id].entry)
@@ -473,7 +474,7 @@ impl Catalog {
             return Err(already_exists("stream", &new.name));
         }
         check_quota("streams of the group", siblings.len(), quotas.streams_per_group)?;
-        let id = StreamId::random();
+        let id = new_id(&*self.vfs);
         let NewStream { name, ttl, tags, max_bytes, durability } = new;
         let (created, expired_before) = (now, Timestamp::MIN);
         let entry =
@@ -537,12 +538,12 @@ impl Catalog {
     }
 
     fn ensure_defaults(&mut self, now: Timestamp) -> Result<()> {
-        default_changes(&self.state, now).into_iter().try_for_each(|change| self.change(change))
+        default_changes(&self.state, new_id(&*self.vfs), now).into_iter().try_for_each(|change| self.change(change))
     }
 }
 
 /// What `state` lacks of the default tenant and group.
-fn default_changes(state: &State, now: Timestamp) -> Vec<Change> {
+fn default_changes(state: &State, group: GroupId, now: Timestamp) -> Vec<Change> {
     let tenant = Catalog::default_tenant();
     let found = state.tenants.get(&tenant);
     let mut changes = Vec::new();
@@ -551,7 +552,7 @@ fn default_changes(state: &State, now: Timestamp) -> Vec<Change> {
     }
     if found.is_none_or(|found| !found.groups.contains_key(DEFAULT)) {
         changes.push(Change::Group(GroupEntry {
-            id: GroupId::random(),
+            id: group,
             tenant,
             name: GroupName::new(DEFAULT).expect("a legal name"),
             created: now,

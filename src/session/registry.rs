@@ -17,8 +17,8 @@ use crate::session::entry::{Change, Entry, Epochs, Phase, Standing};
 use crate::session::log::Log;
 use crate::session::merge::Reading;
 use crate::session::{SessionInfo, SessionState, lifecycle};
+use crate::stream::Core;
 use crate::stream::env::Env;
-use crate::stream::{Core, roll_random};
 use crate::{Error, ErrorKind, Quotas, Result, SessionCursor, Timestamp};
 
 /// After how long without a read a session gives up most of what it remembers.
@@ -88,7 +88,7 @@ impl Registry {
     /// `Io`, `NoSpace`, `Unsupported`, `Poisoned`.
     pub(crate) fn open(env: &Arc<Env>, dir: &Path) -> Result<Registry> {
         let (log, mut kept) = Log::open(env, dir)?;
-        let epoch = kept.epochs.next(roll_random(), env.opened);
+        let epoch = kept.epochs.next(env.vfs.random() as u64, env.opened);
         // Durable before any position is given out that names it.
         let end = log.append(&Change::Epoch(epoch))?;
         kept.apply(Change::Epoch(epoch));

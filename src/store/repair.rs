@@ -20,10 +20,9 @@ use crate::store::Options;
 use crate::store::dir::{lock, names, read_mark};
 use crate::store::snapshot::link_or_copy;
 use crate::stream::open::{aside, set_aside};
-use crate::stream::roll_random;
 use crate::stream::{Core, Recovery};
 use crate::vfs::guard::GuardedClock;
-use crate::vfs::{self, Access, EntryKind, TEMPORARY, Vfs};
+use crate::vfs::{self, Access, EntryKind, TEMPORARY, Vfs, new_id};
 use crate::{Error, ErrorKind, Result, StreamId};
 
 /// What [`repair`] did.
@@ -103,7 +102,7 @@ fn repair_catalog(options: &Options, dir: &Path, report: &mut RepairReport) -> R
                     catalog
                 }
                 Err(_) => {
-                    let store = metas.first().map_or_else(uuid::Uuid::new_v4, |meta| meta.store);
+                    let store = metas.first().map_or_else(|| new_id(&**vfs), |meta| meta.store);
                     Catalog::create(Arc::clone(vfs), &catalog_dir, store, now)?
                 }
             }
@@ -230,7 +229,7 @@ fn rewrite(core: &Core, segment: &Segment, end: u64, report: &mut RepairReport) 
 /// Gives a file a name in the quarantine besides its own.
 fn keep_aside(core: &Core, path: &Path) -> Result<PathBuf> {
     let vfs = &*core.env.vfs;
-    let (quarantine, target) = aside(&core.dir, path);
+    let (quarantine, target) = aside(&core.env, &core.dir, path);
     let kept = (|| {
         vfs.create_dir_all(&quarantine)?;
         link_or_copy(vfs, path, &target)?;
@@ -252,7 +251,7 @@ fn fill(core: &Core, range: Range<u64>, report: &mut RepairReport) -> Result<()>
             stream: core.id,
             base: start,
             epoch,
-            salt: roll_random(),
+            salt: core.env.vfs.random() as u64,
             created: core.env.clock.now(),
             capacity: (PAGE as u64 + end - start + reserve(end - start)).next_multiple_of(4096),
             previous_durable: start,

@@ -17,6 +17,7 @@ use crate::store::dir::names;
 use crate::store::{Quiet, Shared, Store, Tenant};
 use crate::stream::changes::Changes;
 use crate::stream::{Core, Keep, Limit, Member, Waiter, Waiting};
+use crate::vfs::new_id;
 use crate::{Error, ErrorKind, Result, SessionCursor, SessionId, StreamId, TenantId, Timestamp, UserId};
 
 /// Streams that a session may name, at most; of a group or a tenant it covers any number.
@@ -69,7 +70,7 @@ impl Tenant {
         let created = shared.env.clock.now();
         shared.check_scope(&self.id, &scope, created)?;
         let mut entry = Entry {
-            id: SessionId::random(),
+            id: new_id(&*shared.env.vfs),
             tenant: self.id.clone(),
             user,
             filter: filter.as_str().to_owned(),

@@ -44,7 +44,6 @@ use crate::segment::active::{Active, Fresh};
 use crate::{Cursor, Error, ErrorKind, GroupId, Result, StreamId, Timestamp};
 
 pub(crate) use checkpoint::NAME as CHECKPOINT;
-pub(crate) use roll::random as roll_random;
 pub(crate) use signal::Waiter;
 pub(crate) use tail::Waiting;
 

@@ -22,7 +22,6 @@ use crate::stream::changes::Changes;
 use crate::stream::checkpoint::{CheckpointFile, NAME};
 use crate::stream::env::Env;
 use crate::stream::ready::Pace;
-use crate::stream::roll::random;
 use crate::stream::signal::Signal;
 use crate::stream::{Core, Member, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
 use crate::vfs::region::{FLOOR, Region};
@@ -118,7 +117,7 @@ impl Core {
 
     /// Begins a new epoch, durably.
     fn raise_epoch(self: &Arc<Core>, number: u64) -> Result<()> {
-        let epoch = Epoch { number, id: random() };
+        let epoch = Epoch { number, id: self.env.vfs.random() as u64 };
         let (boot, durable) = (self.env.clock.boot_id(), self.durable());
         self.mark_unclean()?;
         self.checkpoint.lock().write(|now| {
@@ -335,7 +334,7 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     };
     let known: Vec<_> = in_log.into_iter().chain(in_header).chain(in_checkpoint).chain(in_sealed).collect();
     let in_force = known.iter().filter(|epoch| is_begun(epoch)).max().or(known.iter().min());
-    let unknown = (Epoch { number: 0, id: random() }, found.log_start);
+    let unknown = (Epoch { number: 0, id: env.vfs.random() as u64 }, found.log_start);
     let (epoch, epoch_start) = in_force.copied().unwrap_or(unknown);
     let last_ingest = looked.iter().filter_map(|this| this.scan.last_ingest).max();
     let sealed_ingest =
@@ -478,16 +477,16 @@ fn heal_header(segment: &Segment, file: &dyn File) -> Result<()> {
 }
 
 /// Where a stream's files are set aside, and a name there for the file at `path`.
-pub(crate) fn aside(dir: &Path, path: &Path) -> (PathBuf, PathBuf) {
+pub(crate) fn aside(env: &Env, dir: &Path, path: &Path) -> (PathBuf, PathBuf) {
     let quarantine = dir.join(QUARANTINE);
     let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
-    let target = quarantine.join(format!("{name}.{:016x}", random()));
+    let target = quarantine.join(format!("{name}.{:016x}", env.vfs.random() as u64));
     (quarantine, target)
 }
 
 /// Moves a file to the quarantine.
 pub(crate) fn set_aside(env: &Env, dir: &Path, path: &Path) -> Result<PathBuf> {
-    let (quarantine, target) = aside(dir, path);
+    let (quarantine, target) = aside(env, dir, path);
     let moved = (|| {
         env.vfs.create_dir_all(&quarantine)?;
         env.vfs.rename(path, &target)?;

@@ -145,7 +145,7 @@ impl Core {
             stream: self.id,
             base: last.end,
             epoch: last.epoch,
-            salt: random(),
+            salt: self.env.vfs.random() as u64,
             created: self.env.clock.now(),
             capacity: fresh.capacity,
             previous_durable: self.durable().min(last.end),
@@ -334,11 +334,6 @@ fn give_back(active: &Active) {
             let _ = file.punch(used..active.capacity);
         }
     }
-}
-
-/// 64 random bits, from the operating system.
-pub(crate) fn random() -> u64 {
-    uuid::Uuid::new_v4().as_u64_pair().0 ^ uuid::Uuid::new_v4().as_u64_pair().1.rotate_left(32)
 }
 
 #[cfg(test)]

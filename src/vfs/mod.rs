@@ -8,6 +8,8 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use uuid::Uuid;
+
 pub(crate) mod guard;
 pub(crate) mod os;
 pub(crate) mod region;
@@ -41,6 +43,11 @@ pub trait Vfs: Send + Sync + Debug {
     /// Replaces the file at `path` as a whole, durably: after a crash it holds the old bytes or the new ones.
     /// What a crash leaves of the new copy has a name that starts with `.new-`.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// 128 bits that nobody else was given: for ids, and for salts that tell one file's bytes from another's.
+    fn random(&self) -> u128 {
+        // A random UUID has six bits that are not; the other one's lie elsewhere.
+        Uuid::new_v4().as_u128() ^ Uuid::new_v4().as_u128().rotate_left(64)
+    }
     /// Takes the exclusive lock at `path`, creating the file where there is none and writing `note`
     /// into it. Never waits.
     fn try_lock(&self, path: &Path, note: &str) -> io::Result<Lock>;
@@ -126,6 +133,11 @@ pub trait Clock: Send + Sync + Debug {
 }
 
 /// Reads a whole small file of at most `limit` bytes.
+/// A new id, unlike any other.
+pub(crate) fn new_id<Id: From<Uuid>>(vfs: &dyn Vfs) -> Id {
+    uuid::Builder::from_random_bytes(vfs.random().to_be_bytes()).into_uuid().into()
+}
+
 pub(crate) fn read_all(vfs: &dyn Vfs, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let file = vfs.open(path, Access::Read)?;
     let size = file.size()?;

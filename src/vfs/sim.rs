@@ -175,7 +175,7 @@ pub struct SimDisk {
 /// An empty disk without limit.
 impl Default for SimDisk {
     fn default() -> SimDisk {
-        SimDisk::over(State::default())
+        SimDisk::seeded(uuid::Uuid::new_v4().as_u64_pair().0)
     }
 }
 
@@ -202,6 +202,12 @@ impl SimDisk {
     /// An empty disk without limit.
     pub fn new() -> SimDisk {
         SimDisk::default()
+    }
+
+    /// An empty disk without limit whose [random bits](Vfs::random) follow from `seed`, so that a store on it is the same
+    /// to the byte each time the same is done.
+    pub fn seeded(seed: u64) -> SimDisk {
+        SimDisk::over(State { random: Rng(seed), ..State::default() })
     }
 
     /// Ends every process that uses the disk; see [`Crash`] for what is left. Counters, faults and
@@ -400,6 +406,11 @@ impl SimDisk {
 }
 
 impl Vfs for SimDisk {
+    fn random(&self) -> u128 {
+        let random = &mut self.machine.lock().random;
+        u128::from(random.next()) << 64 | u128::from(random.next())
+    }
+
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.enter(Op::CreateDir)?;
         let dir = key(dir);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::choice::Choice;
+use super::choice::{Choice, Rng};
 use super::node::{Bytes, Disk, Node, PAGE, pages, put};
 use super::state::{Change, Inode, State, Target, apply, is_root};
 use super::{Crash, Op, SimDisk};
@@ -22,6 +22,7 @@ pub struct Image {
     pub(super) durable: BTreeMap<PathBuf, Target>,
     pub(super) pending: Vec<Change>,
     pub(super) serial: u64,
+    pub(super) random: Rng,
     pub(super) capacity: usize,
     pub(super) unordered: bool,
     /// The call that was about to be made.
@@ -43,7 +44,10 @@ pub(super) struct Frozen {
 impl Image {
     /// Another disk, as this one is after `crash`. It has no faults and has counted nothing.
     pub fn crashed(&self, crash: Crash) -> SimDisk {
-        SimDisk::over(self.crashed_state(crash))
+        let mut state = self.crashed_state(crash);
+        // What becomes of the two is not the same, and has not the same names.
+        state.random = Rng(!state.random.0);
+        SimDisk::over(state)
     }
 
     /// How many pages were dirty.
@@ -96,6 +100,7 @@ impl Image {
         let mut next = State {
             durable: survive(&self.durable),
             serial: self.serial,
+            random: Rng(self.random.0),
             capacity: self.capacity,
             unordered: self.unordered,
             ..State::default()

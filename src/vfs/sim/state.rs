@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::sync::{Mutex, MutexGuard};
 
 use super::image::Image;
+use super::choice::Rng;
 use super::node::{Node, touched};
 use super::{Fault, Op};
 
@@ -35,6 +36,8 @@ pub(super) struct State {
     pub(super) calls: u64,
     pub(super) off_at: Option<u64>,
     pub(super) off: bool,
+    /// What random bits are drawn from.
+    pub(super) random: Rng,
     /// Images from before each call, where they are recorded.
     pub(super) images: Option<Vec<Image>>,
 }
@@ -98,6 +101,7 @@ impl Default for State {
             calls: 0,
             off_at: None,
             off: false,
+            random: Rng(0),
             images: None,
         }
     }
@@ -282,6 +286,7 @@ impl State {
             durable: self.durable.clone(),
             pending: self.pending.clone(),
             serial: self.serial,
+            random: Rng(self.random.0),
             capacity: self.capacity,
             unordered: self.unordered,
             before: None,
