@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::image::Image;
 use super::node::{Node, touched};
@@ -35,6 +35,12 @@ pub(super) struct State {
     pub(super) calls: u64,
     pub(super) off_at: Option<u64>,
     pub(super) off: bool,
+    /// Calls of these kinds wait.
+    pub(super) stalled: Vec<Op>,
+    /// How many calls wait.
+    pub(super) waiting: usize,
+    /// Told when the two above change.
+    pub(super) moved: Arc<Condvar>,
     /// Images from before each call, where they are recorded.
     pub(super) images: Option<Vec<Image>>,
 }
@@ -98,6 +104,9 @@ impl Default for State {
             calls: 0,
             off_at: None,
             off: false,
+            stalled: Vec::new(),
+            waiting: 0,
+            moved: Arc::default(),
             images: None,
         }
     }
@@ -321,6 +330,13 @@ pub(super) fn apply(durable: &mut BTreeMap<PathBuf, Target>, change: Change) {
 /// The state, for a caller who is still alive on a machine that is on. Counts the call.
 pub(super) fn alive(machine: &Mutex<State>, life: u64, op: Op) -> io::Result<MutexGuard<'_, State>> {
     let mut state = machine.lock();
+    while state.stalled.contains(&op) {
+        let moved = Arc::clone(&state.moved);
+        state.waiting += 1;
+        moved.notify_all();
+        moved.wait(&mut state);
+        state.waiting -= 1;
+    }
     if state.life != life {
         return Err(io::Error::other("simulated crash: this handle is from before it"));
     }
