@@ -199,7 +199,7 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let machine = Machine::new();
+        let machine = Machine::seeded(0);
         let open = machine.create_with(spec().ttl(TtlDays::new(2).unwrap()));
         let epoch = open.1.recovery().epoch;
         World {

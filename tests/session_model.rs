@@ -60,7 +60,7 @@ fn quotas() -> Quotas {
 
 impl World {
     fn new(seed: u64) -> World {
-        let machine = Machine::new();
+        let machine = Machine::seeded(seed);
         let store = machine.options().quotas(quotas()).open(DIR).unwrap();
         let (streams, log, sessions) = (Vec::new(), Vec::new(), Vec::new());
         World { machine, store, streams, log, sessions, random: Chance::from_seed(seed), said: 0 }

@@ -20,7 +20,7 @@ const MOST: usize = 64;
 
 /// A disk with a store that was closed and has one stream, without a record.
 static EMPTY: LazyLock<SimDisk> = LazyLock::new(|| {
-    let disk = SimDisk::new();
+    let disk = SimDisk::seeded(0);
     let store = options(&disk, &SimClock::new(BIRTH)).open(DIR).expect("an empty disk");
     store.create_stream(StreamSpec::new(StreamName::new(NAME).expect("a name"))).expect("an empty store");
     store.close().expect("nothing fails");

@@ -18,8 +18,6 @@ use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// How often the compactor looks.
 const TICK: Duration = Duration::from_secs(1);
-/// How often the store's time is kept on disk while something is appended, in ticks.
-const MARK_TICKS: u64 = 600;
 
 /// Starts the threads. They end when the store is closed or its last handle goes.
 ///
@@ -69,21 +67,17 @@ fn ready(env: &Env) {
 }
 
 fn compact(env: &Arc<Env>, shared: &Weak<Shared>) {
-    let mut ticks: u64 = 0;
     while !env.is_closed() {
         env.turns.pause(TICK, || env.is_closed());
         let Some(shared) = shared.upgrade() else { return };
         if env.is_closed() {
             return;
         }
-        ticks += 1;
         // What failed is tried again in a second, and told to whoever calls `tick`. So is what panicked, as a host's own
         // clock or files may: it costs this turn and not all later ones, and no lock here stays poisoned.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             let _ = shared.compact(false);
-            if ticks.is_multiple_of(MARK_TICKS) {
-                let _ = shared.keep_mark();
-            }
+            let _ = shared.keep_mark_if_old();
         }));
     }
 }
@@ -95,6 +89,8 @@ impl Shared {
         }
         let synced = sync_waiting(&self.env);
         let compacted = self.compact(true);
+        // Where that cannot be, the next tick tries again.
+        let _ = self.keep_mark_if_old();
         synced.and(compacted)
     }
 

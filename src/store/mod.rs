@@ -17,6 +17,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::sync::Mutex;
 use serde::Serialize;
@@ -60,6 +62,9 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
+/// How often the store's time is kept on disk.
+const MARK: Duration = Duration::from_secs(600);
+
 /// What the clones of a store share, and its threads.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -74,6 +79,8 @@ pub(crate) struct Shared {
     sessions: Mutex<Option<Arc<Registry>>>,
     /// What is known of streams that are not in memory.
     quiet: Mutex<HashMap<StreamId, Quiet>>,
+    /// The store's time when it was last kept on disk.
+    marked: AtomicI64,
     /// Held while the store is closed.
     closing: Mutex<()>,
     /// Held during a tick, so that closing waits for it.
@@ -137,6 +144,11 @@ impl Store {
         made.map_err(|err| Error::io("create directory", &streams, err))?;
         dir::remove_unfinished(&*vfs, dir)?;
         dir::remove_deleted(&*vfs, dir, &catalog)?;
+        if mark.is_none() {
+            // Else a store that is killed before it is closed would believe any clock at its next opening. Where there is no
+            // room, a tick or closing tries again.
+            let _ = dir::write_mark(&*vfs, dir, &clock.look());
+        }
         let env = Env::new(vfs, clock, catalog.store_id(), settings, false);
         Store::assemble(dir, env, catalog, Some(lock))
     }
@@ -153,6 +165,7 @@ impl Store {
 
     fn assemble(dir: &Path, env: Arc<Env>, catalog: Catalog, lock: Option<Lock>) -> Result<Store> {
         let background = env.settings.background && !env.read_only;
+        let opened = env.opened.as_nanos();
         let shared = Arc::new(Shared {
             dir: dir.into(),
             env,
@@ -161,6 +174,7 @@ impl Store {
             changes: Mutex::default(),
             sessions: Mutex::new(None),
             quiet: Mutex::new(HashMap::new()),
+            marked: AtomicI64::new(opened),
             closing: Mutex::new(()),
             ticking: Mutex::new(()),
             lock: Mutex::new(lock),
@@ -564,7 +578,16 @@ impl Shared {
 
     /// Keeps the store's time on disk.
     pub(crate) fn keep_mark(&self) -> Result<()> {
-        dir::write_mark(&*self.env.vfs, &self.dir, &self.env.clock.look())
+        let mark = self.env.clock.look();
+        dir::write_mark(&*self.env.vfs, &self.dir, &mark)?;
+        self.marked.store(mark.store, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Keeps the store's time on disk if it was not for long.
+    pub(crate) fn keep_mark_if_old(&self) -> Result<()> {
+        let marked = Timestamp::from_nanos(self.marked.load(Ordering::Relaxed));
+        if marked.saturating_add(MARK) <= self.env.clock.now() { self.keep_mark() } else { Ok(()) }
     }
 }
 

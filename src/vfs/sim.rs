@@ -303,6 +303,27 @@ impl SimDisk {
         state.faults.push(Fault { nth, ..fault });
     }
 
+    /// Lets calls of this kind wait, as a disk does that hangs, until [`go_on`](SimDisk::go_on).
+    pub fn stall(&self, op: Op) {
+        self.machine.lock().stalled.push(op);
+    }
+
+    /// Returns once a call waits because of [`stall`](SimDisk::stall).
+    pub fn wait_for_stall(&self) {
+        let mut state = self.machine.lock();
+        let moved = Arc::clone(&state.moved);
+        while state.waiting == 0 {
+            moved.wait(&mut state);
+        }
+    }
+
+    /// Lets the calls go on that wait.
+    pub fn go_on(&self) {
+        let mut state = self.machine.lock();
+        state.stalled.clear();
+        state.moved.notify_all();
+    }
+
     /// Drops all faults.
     pub fn clear_faults(&self) {
         self.machine.lock().faults.clear();

@@ -27,6 +27,11 @@ impl Machine {
         Machine { disk: SimDisk::new(), clock: SimClock::new(BIRTH) }
     }
 
+    /// On which the same is done to the byte each time.
+    pub fn seeded(seed: u64) -> Machine {
+        Machine { disk: SimDisk::seeded(seed), clock: SimClock::new(BIRTH) }
+    }
+
     /// Segments are small, so that they roll often.
     pub fn options(&self) -> Options {
         self.options_on(&self.disk)

@@ -80,7 +80,7 @@ pub struct World {
 
 impl World {
     pub fn new(setup: Setup) -> World {
-        let (disk, clock) = (SimDisk::new(), SimClock::new(BIRTH));
+        let (disk, clock) = (SimDisk::seeded(0), SimClock::new(BIRTH));
         disk.set_unordered(setup.unordered);
         let store = setup.store(&disk, &clock).unwrap();
         let mut spec = spec().ttl(TtlDays::new(setup.ttl_days).unwrap());

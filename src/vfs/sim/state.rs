@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use super::image::Image;
 use super::choice::Rng;
@@ -38,6 +38,12 @@ pub(super) struct State {
     pub(super) off: bool,
     /// What random bits are drawn from.
     pub(super) random: Rng,
+    /// Calls of these kinds wait.
+    pub(super) stalled: Vec<Op>,
+    /// How many calls wait.
+    pub(super) waiting: usize,
+    /// Told when the two above change.
+    pub(super) moved: Arc<Condvar>,
     /// Images from before each call, where they are recorded.
     pub(super) images: Option<Vec<Image>>,
 }
@@ -102,6 +108,9 @@ impl Default for State {
             off_at: None,
             off: false,
             random: Rng(0),
+            stalled: Vec::new(),
+            waiting: 0,
+            moved: Arc::default(),
             images: None,
         }
     }
@@ -326,6 +335,13 @@ pub(super) fn apply(durable: &mut BTreeMap<PathBuf, Target>, change: Change) {
 /// The state, for a caller who is still alive on a machine that is on. Counts the call.
 pub(super) fn alive(machine: &Mutex<State>, life: u64, op: Op) -> io::Result<MutexGuard<'_, State>> {
     let mut state = machine.lock();
+    while state.stalled.contains(&op) {
+        let moved = Arc::clone(&state.moved);
+        state.waiting += 1;
+        moved.notify_all();
+        moved.wait(&mut state);
+        state.waiting -= 1;
+    }
     if state.life != life {
         return Err(io::Error::other("simulated crash: this handle is from before it"));
     }
