@@ -19,7 +19,8 @@ use crate::{expression, when};
     version,
     max_term_width = 100,
     after_help = "\
-Exit status: 0 when all went well, 1 when something failed or `verify` found damage, 2 for wrong usage."
+Exit status: 0 when all went well, 1 when something failed, or when `verify`, `inspect`
+or `read` came by damage, 2 for wrong usage."
 )]
 pub struct Arguments {
     #[command(flatten)]

@@ -64,7 +64,7 @@ fn run(arguments: &Arguments, out: &mut Out) -> Result<ExitCode> {
         Command::Repair => maintenance::repair(global, out)?,
         Command::Snapshot { dir } => maintenance::snapshot(global, dir)?,
         Command::Stats => maintenance::stats(global, out)?,
-        Command::Inspect { segment_file } => maintenance::inspect(global, segment_file, out)?,
+        Command::Inspect { segment_file } => return maintenance::inspect(global, segment_file, out),
         Command::Compact => maintenance::compact(global, out)?,
         Command::Demo { files } => return demo::run(files, out),
     }

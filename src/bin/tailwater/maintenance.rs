@@ -40,9 +40,11 @@ pub fn snapshot(global: &Global, dir: &Path) -> Result<()> {
     Ok(open_read_only(global)?.snapshot(dir)?)
 }
 
-/// Describes a segment file.
-pub fn inspect(global: &Global, segment_file: &Path, out: &mut Out) -> Result<()> {
-    print(global, &tailwater::inspect(segment_file)?, out)
+/// Describes a segment file; the exit code is 1 if anything in it is damaged.
+pub fn inspect(global: &Global, segment_file: &Path, out: &mut Out) -> Result<ExitCode> {
+    let report = tailwater::inspect(segment_file)?;
+    print(global, &report, out)?;
+    Ok(if report.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Applies retention now.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use memchr::memmem;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use tailwater::{Cursor, Reader, RecordRef, Start, Step, Stream, Tail, Timestamp};
+use tailwater::{Cursor, GapReason, Reader, RecordRef, Start, Step, Stream, Tail, Timestamp};
 
 use crate::args::{Filter, From, Global, Lines, Output, OutputArguments, ReadArguments, TailArguments};
 use crate::failure::{Failure, Result};
@@ -143,6 +143,8 @@ struct Session<'a> {
     wanted: u64,
     /// Behind the last record that was printed or passed over.
     reached: Cursor,
+    /// Whether records were passed that the log has lost.
+    damaged: bool,
     /// Behind the last record that left this process: what the cursor file may hold.
     handed_over: Cursor,
 }
@@ -167,6 +169,7 @@ fn session<'a>(
             Lines::Count(lines) => lines,
         },
         reached: begin,
+        damaged: false,
         handed_over: begin,
     }
 }
@@ -186,8 +189,13 @@ impl Session<'_> {
             cursor_file::save(file, self.handed_over)?;
         }
         ended?;
-        let cut_short = interrupt.load(Ordering::Relaxed) && matches!(self.source, Source::Reader(_));
-        Ok(if cut_short { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+        let is_finite = matches!(self.source, Source::Reader(_));
+        Ok(match () {
+            () if is_finite && interrupt.load(Ordering::Relaxed) => ExitCode::from(INTERRUPTED),
+            // What was asked for is not all there: a script that keeps the output must hear of it.
+            () if is_finite && self.damaged => ExitCode::FAILURE,
+            () => ExitCode::SUCCESS,
+        })
     }
 
     fn print(&mut self, out: &mut Out, interrupt: &AtomicBool) -> Result<()> {
@@ -208,6 +216,7 @@ impl Session<'_> {
                 }
                 Step::Gap(gap) => {
                     output::gap(out, self.format, &gap)?;
+                    self.damaged |= matches!(gap.reason, GapReason::Corrupt | GapReason::Missing);
                     self.reached = gap.cursor;
                 }
                 Step::Passed => self.pass(),
