@@ -538,7 +538,9 @@ impl Catalog {
     }
 
     fn ensure_defaults(&mut self, now: Timestamp) -> Result<()> {
-        default_changes(&self.state, new_id(&*self.vfs), now).into_iter().try_for_each(|change| self.change(change))
+        default_changes(&self.state, new_id(&*self.vfs), now)
+            .into_iter()
+            .try_for_each(|change| self.change(change))
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-use super::image::Image;
 use super::choice::Rng;
+use super::image::Image;
 use super::node::{Node, touched};
 use super::{Fault, Op};
 
