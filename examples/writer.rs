@@ -58,7 +58,7 @@ pub fn options() -> Options {
 }
 
 /// What retention leaves of the stream, nearly.
-const MAX_BYTES: u64 = 4 << 20;
+const MAX_BYTES: u64 = 8 << 20;
 
 /// Appends until `said` refuses a line. The lines: `opening`, `open`, `retaining`, `retained`, `closing`, `closed`, and for
 /// each append `thread end cursor`, with the number after its last record.

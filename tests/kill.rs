@@ -127,6 +127,9 @@ impl Expected {
     fn check(&mut self, stream: &Stream) {
         let mut batch_left = 0..0;
         let from = self.log.last().map_or(0, |(end, _)| *end);
+        // Else it could not be told from a loss.
+        let start = stream.stats().unwrap().log_start;
+        assert!(start <= from, "retention was at {start} before what ends at {from} was checked");
         for_each(stream, from, |end, id, numbers| {
             if batch_left.is_empty() {
                 assert_eq!(
@@ -315,7 +318,8 @@ fn what_was_acknowledged_survives_kill_9_whole_in_order_and_once() {
     let mut chance = Chance::new();
     let seed = chance.seed();
     let mut tally = Tally::default();
-    let mut pace = Pace::default();
+    // Of a disk, and of memory.
+    let mut paces = [Pace::default(), Pace::default()];
     let mut turns = turns(160).peekable();
     while turns.peek().is_some() {
         // A kill loses nothing of the page cache, so memory is as good a place, and much quicker; on a disk it is syncs that
@@ -331,10 +335,11 @@ fn what_was_acknowledged_survives_kill_9_whole_in_order_and_once() {
                 (when, left) = When::draw(&mut chance);
             }
             left -= 1;
-            live_and_die(dir.path(), run, when, &mut pace, &mut expected, &mut tally, &mut chance);
+            let pace = &mut paces[usize::from(memory)];
+            live_and_die(dir.path(), run, when, pace, &mut expected, &mut tally, &mut chance);
             let ends = turns.next().is_none() || turns.peek().is_none() || u64::from(life) <= run;
             // Often the next process finds what this one left.
-            let due = left == 0 && (UNCHECKED < expected.unchecked || chance.below(2) == 0);
+            let due = UNCHECKED < expected.unchecked || (left == 0 && chance.below(2) == 0);
             if ends || due {
                 let whole = ends || chance.below(16) == 0;
                 check(dir.path(), &mut expected, &mut tally, whole, &mut chance);
