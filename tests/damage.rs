@@ -54,7 +54,8 @@ fn a_length_that_lies_costs_its_frame() {
                         edit(disk, file, |bytes| bytes[at..at + 4].copy_from_slice(&lie.to_le_bytes()))
                     });
                     let what = format!("{state}: word {lie:#x} for {word:#x} at {}", frame.offset);
-                    check_lost(&scene, &disk, &[frame.offset..frame.offset + frame.step], &what);
+                    let lost = frame.offset..frame.offset + frame.step;
+                    check_lost(&scene, &disk, std::slice::from_ref(&lost), &what);
                 }
             }
         }

@@ -50,7 +50,8 @@ fn a_cursor_cut_lengthened_huge_or_of_another_version_is_invalid() {
 fn a_cursor_with_any_offset_and_time_is_a_position_or_a_typed_error() {
     let machine = Machine::new();
     let (_store, stream) = machine.create();
-    let last = (0..10).map(|number| stream.append(&Record::new(&[number; 100])).unwrap()).last().unwrap();
+    let last =
+        (0..10).map(|number| stream.append(&Record::new(&[number; 100])).unwrap()).next_back().unwrap();
     let end = last.end();
     let offsets = (0..64).flat_map(|bit| [1_u64 << bit, (1 << bit) - 1, u64::MAX << bit]).chain(0..=end + 64);
     for offset in offsets {
