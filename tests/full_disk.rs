@@ -147,6 +147,22 @@ fn a_full_ext4_is_an_error_and_no_more() {
     a_full_disk_is_an_error_and_no_more(disk.dir.path());
 }
 
+#[test]
+fn a_filesystem_that_can_reserve_nothing_is_refused_before_anything_is_stored() {
+    let Some(disk) = Mounted::ext2(16 << 20) else { return };
+    let dir = disk.dir.path().join("store");
+    let store = Options::new().max_segment_bytes(1 << 20).open(&dir).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    for durability in [Durability::Buffered, Durability::Sync] {
+        let err = stream.append_with(&Record::new("a"), durability).unwrap_err();
+        assert_eq!(*err.kind(), ErrorKind::Io, "{err:?}");
+        assert!(err.to_string().contains("reserve space"), "{err}");
+    }
+    check(&stream, 0..0);
+    store.close().unwrap();
+    check(&Store::open(&dir).unwrap().stream("a").unwrap(), 0..0);
+}
+
 /// A disk that stays full for days: what expires makes room, and nothing else is needed for that.
 #[cfg(feature = "sim")]
 #[test]

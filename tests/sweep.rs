@@ -1,5 +1,5 @@
-//! Every call of the system that two fixed pieces of work make: the process killed at it, the call failing with EIO and with
-//! ENOSPC. What was acknowledged is there afterwards, and a failure is an error and no more.
+//! Every call of the system that two fixed pieces of work make: the process killed at it, the call interrupted, or failing
+//! with EIO and with ENOSPC. What was acknowledged is there afterwards, and a failure is an error and no more.
 //!
 //! Needs strace. The ordinary run takes some at random, `TAILWATER_SEED` the same again; with `TAILWATER_SECONDS` all are
 //! taken, as far as the time goes.
@@ -32,6 +32,9 @@ const ALLOCATING: &str = "openat,mkdir,mkdirat,rename,renameat,renameat2,link,li
 
 /// How long one run may take. It takes some hundredths of a second.
 const PATIENCE: &str = "60";
+
+/// Those that a signal may interrupt, and that are then made again.
+const INTERRUPTED: &str = "openat,fsync,fdatasync,msync,fallocate,ftruncate,pread64,pwrite64,read,write";
 
 const TEST: &str = "whatever_call_fails_or_is_the_last_what_was_acknowledged_is_there";
 
@@ -90,12 +93,12 @@ fn plan(work: Work, template: &Path, scratch: &Path) -> Vec<Injection> {
         .into_iter()
         .flat_map(|(call, number)| {
             let space = ALLOCATING.split(',').any(|allocating| allocating == call).then_some("error=ENOSPC");
-            ["signal=KILL", "error=EIO"].into_iter().chain(space).map(move |what| Injection {
-                work,
-                call: call.clone(),
-                number,
-                what,
-            })
+            let interrupted = INTERRUPTED.split(',').any(|other| other == call).then_some("error=EINTR");
+            ["signal=KILL", "error=EIO"]
+                .into_iter()
+                .chain(space)
+                .chain(interrupted)
+                .map(move |what| Injection { work, call: call.clone(), number, what })
         })
         .collect()
 }
@@ -137,6 +140,8 @@ fn inject(injection: &Injection, template: &Path, scratch: &Path) -> bool {
         // It ends by itself: neither a panic, nor a signal, nor a wait without end.
         assert!(output.status.success() && heard.ended, "{:?} {:#?}", output, heard.lines);
         heard.check_poison();
+        let failed = heard.lines.iter().find(|line| line.starts_with("failed"));
+        assert!(*what != "error=EINTR" || failed.is_none(), "a signal is no failure: {:#?}", heard.lines);
         log.contains("INJECTED")
     };
     verify(*work, &dir, &heard);
@@ -167,7 +172,7 @@ fn whatever_call_fails_or_is_the_last_what_was_acknowledged_is_there() {
     let (mut hits, mut missed) = (BTreeMap::<&str, u64>::new(), Vec::new());
     let mut done = 0;
     if let Ok(only) = std::env::var("TAILWATER_INJECTION") {
-        plans.retain(|injection| injection.to_string() == only);
+        plans.retain(|injection| injection.to_string().contains(&only));
     }
     for (injection, _) in plans.iter().zip(turns(60)) {
         let outcome = std::panic::catch_unwind(|| inject(injection, &template(injection.work), scratch));

@@ -24,7 +24,7 @@ impl Vfs for OsVfs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(dir)? {
+        for entry in uninterrupted(|| fs::read_dir(dir))? {
             let entry = entry?;
             let kind = entry.file_type()?;
             let kind = if kind.is_file() {
@@ -79,10 +79,9 @@ impl Vfs for OsVfs {
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let dir = path.parent().expect("a file in a directory");
-        let mut temporary = tempfile::Builder::new()
-            .prefix(TEMPORARY)
-            .permissions(fs::Permissions::from_mode(MODE))
-            .tempfile_in(dir)?;
+        let mut options = tempfile::Builder::new();
+        options.prefix(TEMPORARY).permissions(fs::Permissions::from_mode(MODE));
+        let mut temporary = uninterrupted(|| options.tempfile_in(dir))?;
         temporary.write_all(bytes)?;
         // `persist` renames and nothing more; without this the new name could hold no bytes after a crash.
         temporary.as_file().sync_all()?;
@@ -106,6 +105,16 @@ impl Vfs for OsVfs {
                 Ok(Lock::Taken(note))
             }
             Err(fs::TryLockError::Error(err)) => Err(err),
+        }
+    }
+}
+
+/// Makes a call again that a signal interrupted, where the library below does not.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
         }
     }
 }
@@ -189,25 +198,18 @@ mod sys {
     use rustix::time::{ClockId, clock_gettime};
 
     pub(super) fn allocate(file: &fs::File, bytes: u64) -> io::Result<()> {
-        retry(|| fallocate(file, FallocateFlags::empty(), 0, bytes))
+        uninterrupted(|| Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?))
     }
 
     pub(super) fn reserve(file: &fs::File, range: &Range<u64>) -> io::Result<()> {
-        retry(|| fallocate(file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start))
+        uninterrupted(|| {
+            Ok(fallocate(file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)?)
+        })
     }
 
     pub(super) fn punch(file: &fs::File, range: &Range<u64>) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        retry(|| fallocate(file, flags, range.start, range.end - range.start))
-    }
-
-    fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> io::Result<()> {
-        loop {
-            match call() {
-                Err(rustix::io::Errno::INTR) => {}
-                done => return done.map_err(io::Error::from),
-            }
-        }
+        uninterrupted(|| Ok(fallocate(file, flags, range.start, range.end - range.start)?))
     }
 
     pub(super) fn clock(id: Which) -> i64 {

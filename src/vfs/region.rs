@@ -282,7 +282,13 @@ impl Region {
         match &self.memory {
             Memory::Mapped(map) => {
                 self.unmap_pages(&range);
-                map.flush_range(range.start, range.end - range.start)
+                // A signal has it give up half way, which tells of no failure.
+                loop {
+                    match map.flush_range(range.start, range.end - range.start) {
+                        Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                        done => return done,
+                    }
+                }
             }
             Memory::Heap(_, hook) => hook.sync(range),
         }

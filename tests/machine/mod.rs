@@ -217,9 +217,18 @@ impl Mounted {
 
     /// An ext4 filesystem in a file. `None`, and a word about it, where this user may not mount.
     pub fn ext4(bytes: u64) -> Option<Mounted> {
+        Mounted::made("mkfs.ext4", bytes)
+    }
+
+    /// An ext2 filesystem in a file, which can reserve nothing.
+    pub fn ext2(bytes: u64) -> Option<Mounted> {
+        Mounted::made("mkfs.ext2", bytes)
+    }
+
+    fn made(mkfs: &str, bytes: u64) -> Option<Mounted> {
         let image = tempfile::NamedTempFile::new().unwrap();
         image.as_file().set_len(bytes).unwrap();
-        let made = run(Command::new("mkfs.ext4").arg("-q").arg("-F").arg(image.path()));
+        let made = run(Command::new(mkfs).arg("-q").arg("-F").arg(image.path()));
         if made { Mounted::image(image) } else { None }
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use super::choice::{Choice, Rng};
 use super::node::{Bytes, Disk, Node, PAGE, pages, put};
