@@ -45,6 +45,9 @@ pub use tenant::Tenant;
 
 /// A directory of log streams. Clones share it; the last one closes it.
 ///
+/// It is its process's. A child that was forked and goes on as the host must not use its copy: it shares the maps with its
+/// parent and not the locks. A program that is started is no such child, and holds nothing of a store.
+///
 /// ```
 /// # fn main() -> tailwater::Result<()> {
 /// # let dir = tempfile::tempdir().unwrap();
@@ -595,8 +598,6 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // Whoever wants to hear of a failure calls `close`.
         let _ = self.close();
-        // A stream that waits in a queue holds the queue, and nobody comes for it any more.
-        drop((self.env.dirty.take(), self.env.thirsty.take()));
     }
 }
 

@@ -95,7 +95,7 @@ impl Vfs for OsVfs {
             Ok(()) => {
                 file.set_len(0)?;
                 file.write_all(note.as_bytes())?;
-                Ok(Lock::Held(Box::new(file)))
+                Ok(Lock::Held(Box::new(Held { file, pid: std::process::id() })))
             }
             Err(fs::TryLockError::WouldBlock) => {
                 let mut note = String::new();
@@ -115,6 +115,23 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match call() {
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
             done => return done,
+        }
+    }
+}
+
+/// A lock that ends when this is dropped, and not only once nobody has its file any more: a child that is just being
+/// started has it, until it is the program it is to be.
+#[derive(Debug)]
+struct Held {
+    file: fs::File,
+    pid: u32,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // A forked child that drops its copy leaves its parent's lock alone.
+        if self.pid == std::process::id() {
+            let _ = self.file.unlock();
         }
     }
 }
@@ -289,5 +306,29 @@ impl Clock for OsClock {
     #[inline]
     fn steady(&self) -> u64 {
         sys::clock(Which::Steady) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_let_go_of_is_free_though_a_child_still_has_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+        let file = options.open(&path).unwrap();
+        file.try_lock().unwrap();
+        let childs = file.try_clone().unwrap();
+        assert!(matches!(OsVfs.try_lock(&path, "").unwrap(), Lock::Taken(_)));
+        drop(Held { file, pid: std::process::id() + 1 });
+        assert!(
+            matches!(OsVfs.try_lock(&path, "").unwrap(), Lock::Taken(_)),
+            "a child let go of its parent's lock"
+        );
+        drop(Held { file: childs.try_clone().unwrap(), pid: std::process::id() });
+        assert!(matches!(OsVfs.try_lock(&path, "").unwrap(), Lock::Held(_)));
+        drop(childs);
     }
 }
