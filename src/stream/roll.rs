@@ -320,6 +320,9 @@ impl Core {
 /// must not be called the same.
 fn occupy(active: &mut Active, ingest: Timestamp, durable: u64) {
     if active.next() == active.segment.base {
+        // As old as its segment: where nothing was ever appended the last time is the oldest there is, and the void would
+        // expire at once, as a gap to who reads from there on.
+        let ingest = active.segment.head().map_or(ingest, |head| ingest.max(head.created));
         // Dropped unfinished, a claim becomes void.
         drop(active.claim(Word::new(Kind::Void, HEADER), ingest, durable));
     }
@@ -339,6 +342,24 @@ fn give_back(active: &Active) {
 #[cfg(test)]
 mod tests {
     use crate::{Record, Start, Step, Store, StreamName, StreamSpec};
+
+    #[test]
+    fn a_segment_that_idled_before_its_first_frame_is_no_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let stream = store.create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        let mut reader = stream.read(Start::Beginning).unwrap();
+        // An appender found no segment, and is slow to claim in the one it made.
+        stream.core.roll(32).unwrap();
+        stream.core.detach().unwrap();
+        stream.core.retain().unwrap();
+        stream.append(&Record::new("came at last")).unwrap();
+        stream.core.retain().unwrap();
+        let step = reader.next().unwrap();
+        assert!(matches!(&step, Step::Records(batch) if batch.len() == 1), "{step:?}");
+        let cursor = reader.cursor();
+        assert!(matches!(stream.read(Start::Cursor(cursor)).unwrap().next().unwrap(), Step::End));
+    }
 
     #[test]
     fn a_frame_too_large_for_a_segment_just_started_gets_another_and_the_first_stays() {

@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::sync::Mutex;
-
 use super::choice::{Choice, Rng};
 use super::node::{Bytes, Disk, Node, PAGE, pages, put};
 use super::state::{Change, Inode, State, Target, apply, is_root};
 use super::{Crash, Op, SimDisk};
+use crate::sync::Mutex;
 
 /// A disk as it was at one moment.
 pub struct Image {
