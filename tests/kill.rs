@@ -24,7 +24,9 @@ const MEMORY: &str = "/dev/shm";
 /// How often in a row recovery is killed.
 const NESTED: u64 = 10;
 
-/// Appends that may go unchecked: less than what retention leaves.
+/// Appends that a process ends after, however late its kill comes; and those that may go unchecked before one is started.
+/// Together less than what retention leaves: what it takes before it was checked would look like a loss.
+const MOST: u64 = 3_000;
 const UNCHECKED: u64 = 1_000;
 
 /// What the process that is killed does: appends so often, and closes.
@@ -226,7 +228,7 @@ fn live_and_die(
 ) {
     let appends = match when {
         When::Closing => 1 + chance.below(40),
-        _ => u64::MAX,
+        _ => MOST,
     };
     let arguments = [dir.to_str().unwrap(), &run.to_string(), &appends.to_string()];
     let mut other = Other::start("write_until_killed", &arguments);
@@ -244,8 +246,8 @@ fn live_and_die(
             When::Closing if last == "closing" => break pace.closing,
             _ => {}
         }
-        let line =
-            other.heard().unwrap_or_else(|| panic!("run {run} ends of itself, {when:?}, after {last}"));
+        // On a busy machine one thread may have made all the appends before the other was on.
+        let Some(line) = other.heard() else { break Duration::ZERO };
         appended += u64::from(expected.hear(run, &line, chance));
         match line.as_str() {
             "open" => adapt(&mut pace.opening, began.elapsed()),
