@@ -20,7 +20,7 @@ use tailwater::vfs::sim::{Crash, Fault, Op};
 use tailwater::*;
 
 /// So many schedules of each kind does a test try where `TAILWATER_SECONDS` does not say how long to go on.
-const SLICE: usize = 300;
+const SLICE: usize = 1500;
 /// Three of them fill a segment.
 const LARGE: usize = 20 << 10;
 /// For ever: only somebody else ends such a wait.
@@ -46,9 +46,8 @@ fn explore(what: &str, claim: impl Fn() + Send + Sync + 'static) {
     let few = run(Box::new(PctScheduler::new_from_seed(seed, 3, count)));
     assert!(0 < random && 0 < few);
     let all = random + few;
-    println!(
-        "reached: shuttle: {what}: {all} schedules, {few} of them by few preemptions, TAILWATER_SEED={seed}"
-    );
+    // `tests/schedules` adds these up.
+    println!("shuttle: {what}: {all} schedules, {few} of them by few preemptions");
 }
 
 /// What the `number`th record of a writer says, as long as asked for.
@@ -134,10 +133,11 @@ fn what_is_durable_was_published_and_a_durable_tail_is_woken_by_the_sync() {
         let mut tail = stream.tail(Start::Beginning).unwrap().durable_only(true);
         let mut next = [0; 2];
         while next != [2, 2] {
-            let Step::Records(batch) = tail.next(LONG).unwrap() else { panic!("only records are there") };
+            let step = tail.next(LONG).unwrap();
+            let Step::Records(batch) = &step else { panic!("only records are there, not {step:?}") };
             let durable = stream.durable();
             assert!(durable <= stream.published().unwrap());
-            for record in &batch {
+            for record in batch {
                 assert!(record.end() <= durable);
                 note(&mut next, record.body());
             }
@@ -215,7 +215,8 @@ fn a_stream_let_go_of_under_its_writers_loses_nothing() {
         });
         let mut next = [0; 2];
         while next != [3, 3] {
-            let Step::Records(batch) = tail.next(LONG).unwrap() else { panic!("only records are there") };
+            let step = tail.next(LONG).unwrap();
+            let Step::Records(batch) = &step else { panic!("only records are there, not {step:?}") };
             batch.iter().for_each(|record| note(&mut next, record.body()));
         }
         writers.into_iter().for_each(|writer| writer.join().unwrap());
