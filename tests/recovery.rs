@@ -54,3 +54,21 @@ fn a_segment_set_aside_stays_aside_wherever_recovery_died() {
     }
     panic!("opening takes that many calls");
 }
+
+#[test]
+fn a_claim_that_was_the_logs_first_frame_is_no_gap_once_it_is_void() {
+    let machine = Machine::new();
+    let (_store, stream) = machine.create();
+    stream.append(&Record::new("never committed")).unwrap();
+    let segment = machine.segments().pop().unwrap();
+    machine.crash(Crash::KeepAll);
+    // The flag of a claim, as a process leaves it that is killed before it commits.
+    machine.disk.flip_bit(&segment, 4096 * 8 + 31);
+    let (store, stream) = machine.open().unwrap();
+    assert_eq!(stream.recovery().unfinished, 1);
+    stream.append(&Record::new("committed")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(bodies(&stream, Start::Beginning), ["committed"]);
+        store.tick().unwrap();
+    }
+}
