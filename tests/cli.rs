@@ -3,7 +3,7 @@
 #![cfg(feature = "cli")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -761,7 +761,11 @@ fn every_real_file_comes_out_as_it_went_in_also_from_the_cursor_of_any_line() {
     let data = std::env::var_os("TAILWATER_TEST_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
     if !data.is_dir() {
-        println!("skipped: no log files at {}; TAILWATER_TEST_DATA says where they are", data.display());
+        let place = data.display();
+        let _ = writeln!(
+            io::stderr(),
+            "skipped: no log files at {place}; TAILWATER_TEST_DATA says where they are"
+        );
         return;
     }
     let mut draw = Draw::new();

@@ -5,7 +5,7 @@
 mod common;
 mod served;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::thread::JoinHandle;
@@ -166,7 +166,7 @@ fn the_requests_of_the_source_texts_get_the_documented_answers() {
         {
             Ok(output) => output,
             Err(err) => {
-                println!("skipped: no curl here ({err})");
+                let _ = writeln!(std::io::stderr(), "skipped: no curl here ({err})");
                 return None;
             }
         };

@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
-use machine::{Mounted, Other, has, run, say, spec, task, told};
+use machine::{Mounted, Other, has, run, say, skipped, spec, task, told};
 use tailwater::{Durability, ErrorKind, Options, Record, Start, Step, Store, Stream};
 
 fn options() -> Options {
@@ -387,16 +387,21 @@ fn out_of_memory_is_as_kill_9() {
     if task().is_some() {
         return;
     }
-    let group = Path::new("/sys/fs/cgroup/memory").join(format!("tailwater-{}", std::process::id()));
+    // The first version of control groups, or the second.
+    let (groups, limit) = match Path::new("/sys/fs/cgroup/memory") {
+        first if first.is_dir() => (first, "memory.limit_in_bytes"),
+        _ => (Path::new("/sys/fs/cgroup"), "memory.max"),
+    };
+    let group = groups.join(format!("tailwater-{}", std::process::id()));
     if let Err(err) = fs::create_dir(&group) {
-        return println!("skipped: no memory cgroup can be made here: {err}");
+        return skipped(format_args!("no memory cgroup can be made here: {err}"));
     }
     let dir = tempfile::tempdir().unwrap();
     let mut other = Other::start("append_and_eat", &[dir.path().to_str().unwrap()]);
     assert_eq!(other.heard().as_deref(), Some("ready"));
     let set = |name: &str, value: String| fs::write(group.join(name), value);
-    let limited = set("memory.limit_in_bytes", (64 << 20).to_string())
-        .and_then(|()| set("cgroup.procs", other.pid().to_string()));
+    let limited =
+        set(limit, (64 << 20).to_string()).and_then(|()| set("cgroup.procs", other.pid().to_string()));
     let mut last = None;
     if limited.is_ok() {
         other.tell("go");
@@ -407,7 +412,9 @@ fn out_of_memory_is_as_kill_9() {
     }
     drop(other);
     fs::remove_dir(&group).unwrap();
-    let Some(last) = last else { return println!("skipped: {limited:?}") };
+    let Some(last) = last else {
+        return skipped(format_args!("no memory limit can be set here: {limited:?}"));
+    };
     let store = Store::open(dir.path()).unwrap();
     let stream = store.stream("a").unwrap();
     let found = numbers(&stream).unwrap();

@@ -29,6 +29,7 @@ layers() {
 1 bursts           $test --lib -- --nocapture bursts_of_3_to_32_flipped_bits_are_noticed
 5 schedules        tests/schedules
 5 mutants          tests/mutants
+2 sanitize         tests/sanitize
 10 filter_parse     fuzz/run SECONDS filter_parse
 8 metadata_decode  fuzz/run SECONDS metadata_decode
 5 name_codec       fuzz/run SECONDS name_codec

@@ -6,7 +6,7 @@
 mod served;
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -36,7 +36,10 @@ impl Browser {
         if let Err(err) =
             Command::new(&name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status()
         {
-            println!("skipped: no {name} here ({err}); TAILWATER_CHROMIUM may name another");
+            let _ = writeln!(
+                io::stderr(),
+                "skipped: no {name} here ({err}); TAILWATER_CHROMIUM may name another"
+            );
             return None;
         }
         let profile = tempfile::tempdir().unwrap();

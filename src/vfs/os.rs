@@ -119,6 +119,18 @@ fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
+/// Reads until `buf` is full or nothing more comes, however little each `read` of what is left brings.
+fn read_on(buf: &mut [u8], mut read: impl FnMut(&mut [u8], usize) -> io::Result<usize>) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match uninterrupted(|| read(&mut buf[done..], done))? {
+            0 => break,
+            bytes => done += bytes,
+        }
+    }
+    Ok(done)
+}
+
 /// A lock that ends when this is dropped, and not only once nobody has its file any more: a child that is just being
 /// started has it, until it is the program it is to be.
 #[derive(Debug)]
@@ -145,16 +157,7 @@ impl File for OsFile {
     }
 
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buf.len() {
-            match self.0.read_at(&mut buf[done..], position + done as u64) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err),
-            }
-        }
-        Ok(done)
+        read_on(buf, |rest, done| self.0.read_at(rest, position + done as u64))
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
@@ -312,6 +315,25 @@ impl Clock for OsClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_that_bring_little_or_are_interrupted_are_gone_on_with() {
+        let source: Vec<u8> = (0..100).collect();
+        for most in [1, 7, 100] {
+            let (mut calls, mut buf) = (0, [0; 120]);
+            let read = read_on(&mut buf, |rest, done| {
+                calls += 1;
+                if calls % 2 == 1 {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                let bytes = most.min(rest.len()).min(source.len() - done);
+                rest[..bytes].copy_from_slice(&source[done..done + bytes]);
+                Ok(bytes)
+            });
+            assert_eq!((read.unwrap(), &buf[..100]), (100, &source[..]));
+        }
+        assert!(read_on(&mut [0; 8], |_, _| Err(io::ErrorKind::PermissionDenied.into())).is_err());
+    }
 
     #[test]
     fn a_lock_let_go_of_is_free_though_a_child_still_has_its_file() {
