@@ -53,7 +53,14 @@ struct Entry {
 
 impl Entry {
     fn body(&self) -> Vec<u8> {
-        self.number.to_le_bytes().into_iter().cycle().take(self.size).collect()
+        let mut body = self.number.to_le_bytes().repeat(self.size.div_ceil(8));
+        body.truncate(self.size);
+        body
+    }
+
+    fn is(&self, body: &[u8]) -> bool {
+        let word = self.number.to_le_bytes();
+        body.len() == self.size && body.chunks(8).all(|part| *part == word[..part.len()])
     }
 }
 
@@ -246,7 +253,7 @@ impl World {
         let expected = &self.log[skipped..];
         assert_eq!(bodies.len(), expected.len(), "as many records as were appended");
         for (entry, body) in expected.iter().zip(&bodies) {
-            assert!(entry.body() == *body, "{entry:?} is another");
+            assert!(entry.is(body), "{entry:?} is another");
         }
     }
 
@@ -289,7 +296,7 @@ impl World {
         assert!(promised <= left, "{left} records are left of {promised} that were promised");
         assert!(left <= self.log.len(), "a record was made up");
         for (entry, body) in self.log.iter().zip(&bodies) {
-            assert!(entry.body() == *body, "{entry:?} is another");
+            assert!(entry.is(body), "{entry:?} is another");
         }
         let torn = self.log.split_off(left);
         let batch = |entry: &Entry| entry.batch;
