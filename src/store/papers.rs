@@ -47,6 +47,6 @@ impl Shared {
     }
 }
 
-fn damage(stream: Option<StreamId>, path: PathBuf, what: String) -> Damage {
+pub(super) fn damage(stream: Option<StreamId>, path: PathBuf, what: String) -> Damage {
     Damage { stream, path, start: None, end: None, what }
 }
