@@ -317,3 +317,32 @@ fn an_old_catalogue_beside_newer_streams_tells_of_those_it_does_not_know() {
 fn newer_end() -> u64 {
     32
 }
+
+#[test]
+fn what_stands_in_the_place_of_a_meta_and_is_none_is_told_and_set_aside() {
+    let scene = Scene::new();
+    let changes: [(&str, fn(&Path)); 4] = [
+        ("a directory", |meta| std::fs::create_dir(meta).unwrap()),
+        ("a full directory", |meta| std::fs::create_dir_all(meta.join("a")).unwrap()),
+        ("a link to nothing", |meta| std::os::unix::fs::symlink("nowhere", meta).unwrap()),
+        ("too large", |meta| std::fs::write(meta, vec![0; 2 << 20]).unwrap()),
+    ];
+    for disk in [&scene.closed, &scene.killed] {
+        for (what, change) in changes {
+            let dir = on_real_files(disk);
+            let meta = dir.path().join("streams").join(scene.id.to_string()).join("meta");
+            std::fs::remove_file(&meta).unwrap();
+            change(&meta);
+            let options = || Options::new().background(false).clock(Arc::new(scene.machine.clock.clone()));
+            let damage = options().open_read_only(dir.path()).unwrap().verify().unwrap().damage;
+            let told: Vec<_> = damage.iter().map(|damage| &damage.path).collect();
+            assert_eq!(told, [&meta], "{what}");
+            let report = repair(dir.path()).unwrap();
+            let is_set_aside =
+                |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("meta.");
+            assert!(report.set_aside.iter().any(is_set_aside), "{what}: {report:?}");
+            let store = options().open(dir.path()).unwrap();
+            assert_eq!(store.verify().unwrap().damage, [], "{what}");
+        }
+    }
+}

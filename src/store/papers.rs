@@ -41,6 +41,10 @@ impl Shared {
                 }
                 _ => return Ok(None),
             },
+            // No regular file, or a larger one than any `meta` is.
+            Err(err) if matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+                err.to_string()
+            }
             Err(err) => return Err(Error::io("read", &path, err)),
         };
         Ok(Some(damage(Some(id), path, what)))
