@@ -396,3 +396,29 @@ fn a_follower_passes_over_a_file_that_has_yet_to_become_a_segment_and_follows_on
         assert_eq!(followed.store.verify().unwrap().damage, [], "{state}");
     }
 }
+
+#[test]
+fn a_header_that_asks_for_a_disk_is_none_and_gets_no_byte() {
+    let scene = Scene::new();
+    let file = &scene.files[scene.files.len() - 1];
+    for (state, disk) in scene.disks() {
+        for capacity in [1_u64 << 40, 1 << 36, (1 << 30) + 4096] {
+            let disk = scene.changed(disk, |disk| {
+                edit(disk, file, |bytes| {
+                    for at in [0, 2048] {
+                        let header = &mut bytes[at..at + 136];
+                        header[96..104].copy_from_slice(&capacity.to_le_bytes());
+                        let crc = crc32fast::hash(&header[..132]);
+                        header[132..].copy_from_slice(&crc.to_le_bytes());
+                    }
+                })
+            });
+            // Less than is asked for, and more than is needed.
+            disk.set_capacity(1 << 30);
+            let left = scene.look(&disk);
+            let before = scene.all.iter().filter(|seen| seen.offset < base(file));
+            assert!(left.seen.iter().map(key).eq(before.map(key)), "{state}: {capacity}");
+            assert_eq!(left.stream.recovery().set_aside.len(), 1, "{state}: {capacity}");
+        }
+    }
+}
