@@ -346,3 +346,13 @@ fn what_stands_in_the_place_of_a_meta_and_is_none_is_told_and_set_aside() {
         }
     }
 }
+
+#[test]
+fn a_stream_whose_meta_went_first_as_it_is_deleted_is_not_damaged() {
+    let scene = Scene::new();
+    let disk = scene.changed(&scene.closed, |disk| disk.remove(&scene.dir().join("meta")));
+    let told: Vec<_> = scene.follow(&disk).damage.into_iter().map(|damage| damage.path).collect();
+    assert_eq!(told, [scene.dir().join("meta")], "without the mark it is");
+    disk.write_file(scene.dir().join("deleted"), &[]);
+    assert_eq!(scene.follow(&disk).damage, []);
+}

@@ -34,9 +34,12 @@ impl Shared {
                 Ok(meta) => format!("it is of stream {} of store {}", meta.stream.id, meta.store),
                 Err(err) => err.to_string(),
             },
-            // A stream that has had no record has no files.
+            // A stream that has had no record has no files, and one that is being deleted loses them, its mark last.
             Err(err) if err.kind() == io::ErrorKind::NotFound => match vfs.list(&dir) {
-                Ok(files) if files.iter().any(|file| parse_file_name(&file.name).is_some()) => {
+                Ok(files)
+                    if files.iter().any(|file| parse_file_name(&file.name).is_some())
+                        && files.iter().all(|file| file.name != names::DELETED) =>
+                {
                     "there is no `meta` beside the segments".into()
                 }
                 _ => return Ok(None),
