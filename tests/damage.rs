@@ -344,7 +344,8 @@ fn retention_dates_a_damaged_segment_by_what_lies_behind_it_and_leaves_a_poisone
 fn a_follower_reads_what_stands_before_a_last_segment_without_a_sound_header() {
     let scene = Scene::new();
     let file = &scene.files[scene.files.len() - 1];
-    let changes: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change); 4] = [
         ("empty", |bytes| bytes.clear()),
         ("short", |bytes| bytes.truncate(300)),
         ("zeroed", |bytes| bytes.fill(0)),
