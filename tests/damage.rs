@@ -339,3 +339,87 @@ fn retention_dates_a_damaged_segment_by_what_lies_behind_it_and_leaves_a_poisone
     let _ = store.tick();
     assert_eq!(segments_on(&disk), before, "what a poisoned stream holds is for its next opening to judge");
 }
+
+#[test]
+fn a_follower_reads_what_stands_before_a_last_segment_without_a_sound_header() {
+    let scene = Scene::new();
+    let file = &scene.files[scene.files.len() - 1];
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(&str, Change); 4] = [
+        ("empty", |bytes| bytes.clear()),
+        ("short", |bytes| bytes.truncate(300)),
+        ("zeroed", |bytes| bytes.fill(0)),
+        ("both copies damaged", |bytes| [0, 2048].into_iter().for_each(|at| bytes[at + 20..at + 40].fill(7))),
+    ];
+    for (what, change) in changes {
+        for (state, disk) in scene.disks() {
+            let disk = scene.changed(disk, |disk| edit(disk, file, change));
+            let left = scene.follow(&disk);
+            let before = scene.all.iter().filter(|seen| seen.offset < base(file));
+            assert!(left.seen.iter().map(key).eq(before.map(key)), "{state}, {what}");
+            assert_eq!(left.gaps(), [], "{state}, {what}");
+            assert_eq!(left.stream.stats().unwrap().published, base(file), "{state}, {what}");
+            // Of a store that was closed it is known that it was durable.
+            if state == "closed" {
+                let told: Vec<_> = left.damage.iter().map(|damage| (&damage.path, damage.start)).collect();
+                assert_eq!(told, [(file, Some(base(file)))], "{what}");
+            }
+            drop(left);
+            scene.look(&disk);
+        }
+    }
+}
+
+#[test]
+fn a_follower_passes_over_a_file_that_has_yet_to_become_a_segment_and_follows_once_it_did() {
+    let scene = Scene::new();
+    for (state, disk) in scene.disks() {
+        let end = scene.range(scene.files.len() - 1).end;
+        let file = scene.dir().join(format!("{end:020}.seg"));
+        let disk = scene.changed(disk, |disk| disk.write_file(&file, &[]));
+        let followed = scene.follow(&disk);
+        assert!(followed.is_all_of(&scene) && followed.gaps.is_empty(), "{state}");
+        assert_eq!(followed.damage, [], "{state}");
+        let mut tail = followed.stream.tail(Start::Now).unwrap();
+        let (store, stream) = scene.machine.open_on(&disk).unwrap();
+        assert_eq!(stream.recovery().set_aside.len(), 1, "{state}");
+        for _ in 0..20 {
+            stream.append(&Record::new(&[7; 8000])).unwrap();
+        }
+        store.sync().unwrap();
+        let mut seen = 0;
+        while seen < 20 {
+            match tail.next(std::time::Duration::from_secs(60)).unwrap() {
+                Step::Records(batch) => seen += batch.len(),
+                other => panic!("{state}: {other:?}"),
+            }
+        }
+        assert_eq!(followed.store.verify().unwrap().damage, [], "{state}");
+    }
+}
+
+#[test]
+fn a_header_that_asks_for_a_disk_is_none_and_gets_no_byte() {
+    let scene = Scene::new();
+    let file = &scene.files[scene.files.len() - 1];
+    for (state, disk) in scene.disks() {
+        for capacity in [1_u64 << 40, 1 << 36, (1 << 30) + 4096] {
+            let disk = scene.changed(disk, |disk| {
+                edit(disk, file, |bytes| {
+                    for at in [0, 2048] {
+                        let header = &mut bytes[at..at + 136];
+                        header[96..104].copy_from_slice(&capacity.to_le_bytes());
+                        let crc = crc32fast::hash(&header[..132]);
+                        header[132..].copy_from_slice(&crc.to_le_bytes());
+                    }
+                })
+            });
+            // Less than is asked for, and more than is needed.
+            disk.set_capacity(1 << 30);
+            let left = scene.look(&disk);
+            let before = scene.all.iter().filter(|seen| seen.offset < base(file));
+            assert!(left.seen.iter().map(key).eq(before.map(key)), "{state}: {capacity}");
+            assert_eq!(left.stream.recovery().set_aside.len(), 1, "{state}: {capacity}");
+        }
+    }
+}

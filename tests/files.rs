@@ -317,3 +317,55 @@ fn an_old_catalogue_beside_newer_streams_tells_of_those_it_does_not_know() {
 fn newer_end() -> u64 {
     32
 }
+
+#[test]
+fn what_stands_in_the_place_of_a_meta_and_is_none_is_told_and_set_aside() {
+    let scene = Scene::new();
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("a directory", |meta| std::fs::create_dir(meta).unwrap()),
+        ("a full directory", |meta| std::fs::create_dir_all(meta.join("a")).unwrap()),
+        ("a link to nothing", |meta| std::os::unix::fs::symlink("nowhere", meta).unwrap()),
+        ("too large", |meta| std::fs::write(meta, vec![0; 2 << 20]).unwrap()),
+    ];
+    for disk in [&scene.closed, &scene.killed] {
+        for (what, change) in changes {
+            let dir = on_real_files(disk);
+            let meta = dir.path().join("streams").join(scene.id.to_string()).join("meta");
+            std::fs::remove_file(&meta).unwrap();
+            change(&meta);
+            let options = || Options::new().background(false).clock(Arc::new(scene.machine.clock.clone()));
+            let damage = options().open_read_only(dir.path()).unwrap().verify().unwrap().damage;
+            let told: Vec<_> = damage.iter().map(|damage| &damage.path).collect();
+            assert_eq!(told, [&meta], "{what}");
+            let report = repair(dir.path()).unwrap();
+            let is_set_aside =
+                |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("meta.");
+            assert!(report.set_aside.iter().any(is_set_aside), "{what}: {report:?}");
+            let store = options().open(dir.path()).unwrap();
+            assert_eq!(store.verify().unwrap().damage, [], "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_whose_meta_went_first_as_it_is_deleted_is_not_damaged() {
+    let scene = Scene::new();
+    let disk = scene.changed(&scene.closed, |disk| disk.remove(scene.dir().join("meta")));
+    let told: Vec<_> = scene.follow(&disk).damage.into_iter().map(|damage| damage.path).collect();
+    assert_eq!(told, [scene.dir().join("meta")], "without the mark it is");
+    disk.write_file(scene.dir().join("deleted"), &[]);
+    assert_eq!(scene.follow(&disk).damage, []);
+}
+
+#[test]
+fn a_follower_that_verifies_twice_tells_of_a_copied_segment_twice_alike() {
+    let scene = Scene::new();
+    let copy = scene.dir().join(format!("{:020}.seg", scene.range(0).start + 8));
+    let disk = scene.changed(&scene.closed, |disk| disk.write_file(&copy, &disk.read_file(&scene.files[1])));
+    let followed = scene.follow(&disk);
+    assert!(followed.is_all_of(&scene) && followed.gaps.is_empty());
+    let told: Vec<_> = followed.damage.iter().map(|damage| &damage.path).collect();
+    assert_eq!(told, [&copy]);
+    assert_eq!(followed.store.verify().unwrap().damage, followed.damage);
+}

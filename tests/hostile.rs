@@ -241,3 +241,33 @@ fn a_ttl_is_a_number_of_days_and_its_change_deletes_no_more_than_it_says() {
         }
     }
 }
+
+#[test]
+fn a_cursor_of_an_epoch_that_never_was_costs_no_look_at_every_segment() {
+    // A hundred more segments cost two more steps of a bisection, in each of which a header is read.
+    let calls = |segments: usize| {
+        let machine = Machine::new();
+        let (store, stream) = machine.create();
+        while machine.segments().len() < segments {
+            stream.append(&Record::new(&[1; 60_000])).unwrap();
+        }
+        let last = stream.append(&Record::new("x")).unwrap().cursor();
+        store.close().unwrap();
+        let epochs = [(u64::MAX >> 1, 1), (2, 1), (1, 7), (0, 7)];
+        epochs.map(|(number, id): (u64, u64)| {
+            let cursor = forged(last, |bytes| {
+                bytes[17..25].copy_from_slice(&number.to_be_bytes());
+                bytes[25..33].copy_from_slice(&id.to_be_bytes());
+            });
+            let (_store, stream) = machine.open().unwrap();
+            let before = machine.disk.calls();
+            let err = stream.read(Start::Cursor(cursor.unwrap())).map(drop).unwrap_err();
+            assert!(matches!(err.kind(), ErrorKind::CursorDiverged { .. }), "{number} {id}: {err}");
+            machine.disk.calls() - before
+        })
+    };
+    let (few, many) = (calls(40), calls(160));
+    for (few, many) in few.into_iter().zip(many) {
+        assert!(many <= few + 20, "{few} calls with 40 segments, {many} with 160");
+    }
+}

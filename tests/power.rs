@@ -46,12 +46,33 @@ fn half_synced(unsynced: usize) -> (Machine, Image) {
     (machine, image)
 }
 
-/// Checks that at least ten of the records are left, that there is a gapless prefix, and no word of damage.
+/// What a follower reads before anybody recovered the store, to whom no record is damaged.
+#[track_caller]
+fn followed(after: &Machine, what: &dyn std::fmt::Debug) -> Vec<String> {
+    let store = after.options().open_read_only(DIR).unwrap();
+    let stream = store.stream(NAME).unwrap();
+    let seen = bodies(&stream, Start::Beginning);
+    let tail = stream.tail(Start::Beginning).unwrap().next(std::time::Duration::ZERO).unwrap();
+    assert_eq!(matches!(tail, Step::Records(_)), !seen.is_empty(), "{what:?}");
+    assert_eq!(stream.stats().unwrap().records, seen.len() as u64, "{what:?}");
+    // One copy of a header may be torn: who opens it for writing heals that.
+    let damage = store.verify().unwrap().damage;
+    assert!(damage.iter().all(|damage| damage.start.is_none()), "{what:?}: {damage:?}");
+    store.snapshot("/snapshot").unwrap();
+    let copy = after.options().open("/snapshot").unwrap();
+    assert_eq!(bodies(&copy.stream(NAME).unwrap(), Start::Beginning), seen, "{what:?}");
+    seen
+}
+
+/// Checks that at least ten of the records are left, that there is a gapless prefix, and no word of damage; and that a follower
+/// sees a prefix of it.
 #[track_caller]
 fn check(machine: &Machine, image: &Image, crash: Crash) -> usize {
     let after = after(machine, image, crash);
+    let followed = followed(&after, &crash);
     let (store, stream) = after.open().unwrap();
     let left = bodies(&stream, Start::Beginning);
+    assert!(left.starts_with(&followed), "{crash:?}: a follower saw {}", followed.len());
     assert!(10 <= left.len(), "{crash:?} leaves {} of 10", left.len());
     assert_eq!(left, expected(left.len()), "{crash:?}");
     assert_eq!(stream.recovery().corrupt, [], "{crash:?}");
@@ -144,6 +165,36 @@ fn a_commit_word_without_its_body_and_a_body_without_its_commit_word_are_torn() 
         assert_eq!(0 < torn, (1..7).contains(&kept), "pages {kept:b}: {torn} torn bytes");
         assert!(torn <= tail - first.end());
     }
+}
+
+#[test]
+fn a_follower_after_a_power_loss_at_any_call_reads_a_prefix_of_what_its_writer_will() {
+    let (mut states, mut shorter) = (0, 0);
+    for durability in [Durability::Sync, Durability::Buffered] {
+        let machine = Machine::new();
+        let (store, stream) = machine.create();
+        machine.disk.record();
+        for number in 0..30 {
+            let body = format!("{number} {}", "x".repeat(5000));
+            stream.append_with(&Record::new(&body), durability).unwrap();
+        }
+        store.sync().unwrap();
+        for (seed, image) in machine.disk.take_images().into_iter().enumerate() {
+            let seed = seed as u64;
+            let crashes =
+                [Crash::KeepAll, Crash::DropUnsynced, Crash::Pages { seed }, Crash::Sectors { seed }];
+            for crash in crashes {
+                let after = after(&machine, &image, crash);
+                let what = format!("{durability} at {seed}, {crash:?}");
+                let followed = followed(&after, &what);
+                let left = bodies(&after.open().unwrap().1, Start::Beginning);
+                assert!(left.starts_with(&followed), "{what}: {} of {}", followed.len(), left.len());
+                states += 1;
+                shorter += usize::from(followed.len() < left.len());
+            }
+        }
+    }
+    println!("{states} states, a follower sees less in {shorter}");
 }
 
 /// A disk whose directories are never synced, as an engine's that forgot to.

@@ -68,6 +68,10 @@ pub(crate) struct Header {
 }
 
 pub(crate) const HEADER: usize = 136;
+
+/// The largest file that a segment may be. Recovery gives a file the size that its header says, so no header may ask for a disk.
+pub(crate) const MAX_CAPACITY: u64 = 1 << 30;
+
 const HEADER_CRC: usize = 132;
 
 /// Why a page holds no header.
@@ -141,7 +145,7 @@ impl Header {
         };
         // A sound checksum over numbers that cannot be: hostile, not damaged, and just as unreadable.
         let possible = header.base.is_multiple_of(8)
-            && (PAGE as u64..=1 << 40).contains(&header.capacity)
+            && (PAGE as u64..=MAX_CAPACITY).contains(&header.capacity)
             && header.base.checked_add(header.capacity).is_some_and(|end| end < OFFSETS)
             && header.capacity.is_multiple_of(8)
             && header.previous_durable <= header.base
@@ -332,6 +336,7 @@ pub(crate) mod tests {
             Header { capacity: 4088, ..header },
             Header { capacity: 65_540, ..header },
             Header { capacity: u64::MAX, ..header },
+            Header { capacity: MAX_CAPACITY + 8, ..header },
             Header { base: 1 << 62, ..header },
             Header { previous_durable: 4104, ..header },
             Header { previous_durable: 4092, ..header },
@@ -339,6 +344,8 @@ pub(crate) mod tests {
         for header in impossible {
             assert_eq!(Header::decode(&header.encode()), Err(BadHeader::Damaged), "{header:?}");
         }
+        let largest = Header { capacity: MAX_CAPACITY, ..header };
+        assert_eq!(Header::decode(&largest.encode()), Ok(largest));
     }
 
     #[test]

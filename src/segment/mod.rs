@@ -249,7 +249,14 @@ impl Segment {
         }
         let position = region.publish_while(|bytes, position| {
             let base = head.offset(position as u64);
-            Frames { bytes, base, salt: head.salt }.parse(base).is_ok()
+            let frames = Frames { bytes, base, salt: head.salt };
+            // Of a batch every frame: a power loss leaves its header without its records, and recovery cuts it as a whole.
+            let mut at = base;
+            while at < frames.end() {
+                let Ok(frame) = frames.parse(at) else { return false };
+                at += frame.header.word.step() as u64;
+            }
+            true
         });
         Ok(head.offset(position as u64))
     }

@@ -338,6 +338,15 @@ impl Store {
                     report.damage.extend(self.shared.meta_damage(info.id)?);
                 }
                 Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
+                // One stream's damage, and the others have reports of their own.
+                Err(err) if *err.kind() == ErrorKind::Corrupt => {
+                    report.streams += 1;
+                    report.damage.push(papers::damage(
+                        Some(info.id),
+                        self.shared.stream_dir(info.id),
+                        err.to_string(),
+                    ));
+                }
                 Err(err) => return Err(err),
             }
         }

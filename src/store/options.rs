@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::format::header::MAX_CAPACITY;
 use crate::stream::Durability;
 use crate::stream::env::Settings;
 use crate::vfs::os::OsVfs;
@@ -72,7 +73,7 @@ impl Options {
     /// The size up to which segments grow, a power of two from 64 KiB to 1 GiB; other values are rounded up and
     /// clamped. Default: 64 MiB. Retention removes whole segments.
     pub fn max_segment_bytes(self, bytes: u64) -> Options {
-        let bytes = bytes.clamp(64 << 10, 1 << 30).next_power_of_two();
+        let bytes = bytes.clamp(64 << 10, MAX_CAPACITY).next_power_of_two();
         Options { max_segment_bytes: bytes, ..self }
     }
 

@@ -34,19 +34,26 @@ impl Shared {
                 Ok(meta) => format!("it is of stream {} of store {}", meta.stream.id, meta.store),
                 Err(err) => err.to_string(),
             },
-            // A stream that has had no record has no files.
+            // A stream that has had no record has no files, and one that is being deleted loses them, its mark last.
             Err(err) if err.kind() == io::ErrorKind::NotFound => match vfs.list(&dir) {
-                Ok(files) if files.iter().any(|file| parse_file_name(&file.name).is_some()) => {
+                Ok(files)
+                    if files.iter().any(|file| parse_file_name(&file.name).is_some())
+                        && files.iter().all(|file| file.name != names::DELETED) =>
+                {
                     "there is no `meta` beside the segments".into()
                 }
                 _ => return Ok(None),
             },
+            // No regular file, or a larger one than any `meta` is.
+            Err(err) if matches!(err.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
+                err.to_string()
+            }
             Err(err) => return Err(Error::io("read", &path, err)),
         };
         Ok(Some(damage(Some(id), path, what)))
     }
 }
 
-fn damage(stream: Option<StreamId>, path: PathBuf, what: String) -> Damage {
+pub(super) fn damage(stream: Option<StreamId>, path: PathBuf, what: String) -> Damage {
     Damage { stream, path, start: None, end: None, what }
 }

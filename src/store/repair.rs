@@ -68,11 +68,18 @@ fn repair_with(options: Options, dir: &Path) -> Result<RepairReport> {
     drop(held);
     let store = options.background(false).create(false).open(dir)?;
     for info in store.all_streams()? {
-        let core = store.stream_by_id(info.id)?.core;
+        // Before the stream is opened, which may write its `meta`.
         if let Some(damage) = store.shared.meta_damage(info.id)? {
             report.catalog_problems.push(format!("{}: {}; written anew", damage.path.display(), damage.what));
+            let dir = store.shared.stream_dir(info.id);
+            let entries = vfs.list(&dir).map_err(|err| Error::io("list directory of stream", &dir, err))?;
+            // A directory is not replaced by a file.
+            if entries.iter().any(|entry| entry.name == names::META) {
+                report.set_aside.push(set_aside(&store.shared.env, &dir, &damage.path)?);
+            }
             store.shared.write_meta(info.id)?;
         }
+        let core = store.stream_by_id(info.id)?.core;
         repair_stream(&core, &mut report)?;
     }
     if let Some(sessions) = store.shared.session_log()? {

@@ -27,7 +27,7 @@ mod tail;
 pub(crate) mod verify;
 
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -152,7 +152,7 @@ pub(crate) struct Core {
     /// The segments, oldest first: a snapshot, replaced whole.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// Files under a segment's name that are no part of the log, as far as anybody came by them.
-    pub(crate) strangers: Mutex<Vec<PathBuf>>,
+    pub(crate) strangers: Mutex<BTreeSet<PathBuf>>,
     /// Guards the segments that are not sealed, oldest first, the active one included.
     unsealed: Mutex<VecDeque<Unsealed>>,
     /// Guards who leads the sync that others wait for.

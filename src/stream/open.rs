@@ -21,6 +21,7 @@ use crate::segment::{Segment, parse_file_name};
 use crate::stream::changes::Changes;
 use crate::stream::checkpoint::{CheckpointFile, NAME};
 use crate::stream::env::Env;
+use crate::stream::follow::shown;
 use crate::stream::ready::Pace;
 use crate::stream::signal::Signal;
 use crate::stream::{Core, Member, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
@@ -101,7 +102,7 @@ impl Core {
     pub(crate) fn open(env: &Arc<Env>, opening: Opening) -> Result<Arc<Core>> {
         let found = find(env, &opening)?;
         if env.read_only {
-            return Ok(build_follower(env, opening, found));
+            return build_follower(env, opening, found);
         }
         match clean_end(&found, opening.id.as_uuid().as_u64_pair().1)? {
             Some(end) => {
@@ -171,8 +172,11 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
         .iter()
         .map(|base| Arc::new(Segment::new(&env.vfs, &env.maps, dir, env.store, opening.id, *base)))
         .collect();
-    for pair in segments.windows(2) {
-        pair[0].set_end(pair[1].base);
+    // A follower has yet to see how far they go on from each other.
+    if !env.read_only {
+        for pair in segments.windows(2) {
+            pair[0].set_end(pair[1].base);
+        }
     }
     let first = segments.first().map_or(0, |segment| segment.base);
     let log_start = checkpoint.map_or(first, |checkpoint| checkpoint.log_start);
@@ -543,7 +547,7 @@ fn build(
         rolling: Mutex::new(()),
         next: Mutex::new(None),
         segments: RwLock::new(Arc::new(found.segments)),
-        strangers: Mutex::new(Vec::new()),
+        strangers: Mutex::default(),
         unsealed: Mutex::new(unsealed),
         syncing: Mutex::new(Syncing::default()),
         synced: Condvar::new(),
@@ -560,14 +564,17 @@ fn build(
     })
 }
 
-fn build_follower(env: &Arc<Env>, opening: Opening, found: Found) -> Arc<Core> {
+fn build_follower(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Core>> {
     let checkpoint = found.checkpoint;
+    let durable = checkpoint.map_or(0, |checkpoint| checkpoint.end);
+    let (segments, durable) = shown(found.segments, found.log_start, durable)?;
+    found.segments = segments;
     let end = End {
         offset: checkpoint.map_or(found.log_start, |checkpoint| checkpoint.end),
-        durable: checkpoint.map_or(0, |checkpoint| checkpoint.end),
+        durable,
         last_ingest: checkpoint.map_or(Timestamp::MIN, |checkpoint| checkpoint.last_ingest),
         epoch: checkpoint.map_or(Epoch::default(), |checkpoint| checkpoint.epoch),
         epoch_start: checkpoint.map_or(0, |checkpoint| checkpoint.epoch_start),
     };
-    build(env, opening, found, end, Recovery { clean: true, ..Recovery::default() }, VecDeque::new())
+    Ok(build(env, opening, found, end, Recovery { clean: true, ..Recovery::default() }, VecDeque::new()))
 }

@@ -175,37 +175,59 @@ impl Core {
         }
         let is_later =
             |other: Epoch| epoch.number < other.number || (epoch.number == other.number && epoch != other);
-        let mut kept = published;
-        for segment in self.segments().iter().rev() {
-            // An unreadable segment tells nothing; its neighbours do.
-            let Ok(head) = segment.head() else { continue };
-            if is_later(head.epoch) {
-                kept = segment.base;
-                continue;
-            }
-            let Ok(region) = segment.region() else { break };
-            let end = segment.published(&region, self.env.read_only)?;
-            let index = segment.index(&region, end)?;
-            let later = index.epochs.iter().find(|(_, other)| is_later(*other));
-            return Ok(later.map_or(kept, |(start, _)| *start));
-        }
-        Ok(kept)
+        let (before, later) = self.turn(is_later);
+        let kept = later.map_or(published, |(base, _)| base);
+        let later = before.map(|segment| self.first_epoch(&segment, is_later)).transpose()?;
+        Ok(later.flatten().map_or(kept, |(start, _)| start))
     }
 
     /// Whether anything sound in the log names the epoch.
     fn has_had(&self, epoch: Epoch) -> Result<bool> {
-        for segment in self.segments().iter() {
-            let Ok(head) = segment.head() else { continue };
-            if head.epoch == epoch {
-                return Ok(true);
-            }
-            let Ok(region) = segment.region() else { continue };
-            let end = segment.published(&region, self.env.read_only)?;
-            if segment.index(&region, end)?.epochs.iter().any(|(_, other)| *other == epoch) {
-                return Ok(true);
+        if !self.env.read_only && self.writer.lock().epoch.number < epoch.number {
+            return Ok(false);
+        }
+        let (before, after) = self.turn(|other| epoch.number <= other.number);
+        if after.is_some_and(|(_, other)| other == epoch) {
+            return Ok(true);
+        }
+        let began = before.map(|segment| self.first_epoch(&segment, |other| other == epoch)).transpose()?;
+        Ok(began.flatten().is_some())
+    }
+
+    /// The last segment whose header names an epoch that is not `reached`, and the base and that epoch of the first whose header
+    /// names one that is: epochs rise along the log. A segment that cannot be read tells nothing; its neighbours do.
+    fn turn(&self, reached: impl Fn(Epoch) -> bool) -> (Option<Arc<Segment>>, Option<(u64, Epoch)>) {
+        let segments = self.segments();
+        let (mut low, mut high) = (0, segments.len());
+        let (mut before, mut after) = (None, None);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let readable = (middle..high).find_map(|at| Some((at, segments[at].head().ok()?.epoch)));
+            match readable {
+                Some((at, epoch)) if !reached(epoch) => {
+                    before = Some(Arc::clone(&segments[at]));
+                    low = at + 1;
+                }
+                Some((at, epoch)) => {
+                    after = Some((segments[at].base, epoch));
+                    high = middle;
+                }
+                None => high = middle,
             }
         }
-        Ok(false)
+        (before, after)
+    }
+
+    /// Where the first epoch that is `wanted` begins in a segment, if it can be read.
+    fn first_epoch(
+        &self,
+        segment: &Arc<Segment>,
+        wanted: impl Fn(Epoch) -> bool,
+    ) -> Result<Option<(u64, Epoch)>> {
+        let Ok(region) = segment.region() else { return Ok(None) };
+        let end = segment.published(&region, self.env.read_only)?;
+        let index = segment.index(&region, end)?;
+        Ok(index.epochs.iter().copied().find(|(_, epoch)| wanted(*epoch)))
     }
 
     /// The epoch in force just before `offset`.

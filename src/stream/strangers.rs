@@ -27,7 +27,7 @@ impl Core {
             let kept = list.iter().filter(|other| other.base != segment.base).cloned();
             *list = Arc::new(kept.collect());
             drop(list);
-            self.strangers.lock().push(segment.path.clone());
+            self.strangers.lock().insert(segment.path.clone());
         }
         inside
     }

@@ -102,6 +102,9 @@ impl Core {
             let what = format!("no segment holds the offsets {expected}..{published}");
             report.damage.push(self.damage(last, Some((expected, published)), what));
         }
+        if self.env.read_only {
+            self.verify_hidden(segments.last().map_or(0, |last| last.base), &mut report)?;
+        }
         // What retention removed under us was no damage.
         let start = self.log_start();
         report.damage.retain(|damage| damage.end.is_none_or(|end| start < end));
@@ -111,6 +114,25 @@ impl Core {
     fn damage(&self, segment: &Segment, range: Option<(u64, u64)>, what: String) -> Damage {
         let (start, end) = range.unzip();
         Damage { stream: Some(self.id), path: segment.path.clone(), start, end, what }
+    }
+
+    /// Files behind the last segment that a follower shows. One without a sound header is damage where it held what was durable
+    /// once; else it is being made, or was when the power failed, and who opens the store for writing sets it aside.
+    fn verify_hidden(&self, last: u64, report: &mut VerifyReport) -> Result<()> {
+        let durable = self.durable();
+        for base in self.bases()?.unwrap_or_default() {
+            if base <= last || durable <= base {
+                continue;
+            }
+            let segment =
+                Segment::new(&self.env.vfs, &self.env.maps, &self.dir, self.env.store, self.id, base);
+            if let Err(err) = segment.region()
+                && *err.kind() == ErrorKind::Corrupt
+            {
+                report.damage.push(self.damage(&segment, Some((base, durable)), err.to_string()));
+            }
+        }
+        Ok(())
     }
 
     /// Files that are not what their names say.

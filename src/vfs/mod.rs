@@ -132,12 +132,12 @@ pub trait Clock: Send + Sync + Debug {
     }
 }
 
-/// Reads a whole small file of at most `limit` bytes.
 /// A new id, unlike any other.
 pub(crate) fn new_id<Id: From<Uuid>>(vfs: &dyn Vfs) -> Id {
     uuid::Builder::from_random_bytes(vfs.random().to_be_bytes()).into_uuid().into()
 }
 
+/// Reads a whole small file of at most `limit` bytes.
 pub(crate) fn read_all(vfs: &dyn Vfs, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let file = vfs.open(path, Access::Read)?;
     let size = file.size()?;

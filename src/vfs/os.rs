@@ -17,6 +17,10 @@ const MODE: u32 = 0o640;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsVfs;
 
+/// What opening something else than a regular file may fail with.
+const NOT_REGULAR: [rustix::io::Errno; 3] =
+    [rustix::io::Errno::LOOP, rustix::io::Errno::NXIO, rustix::io::Errno::ISDIR];
+
 impl Vfs for OsVfs {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)
@@ -44,13 +48,20 @@ impl Vfs for OsVfs {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
         // Without O_NONBLOCK, opening a FIFO waits for its other end.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let file = OpenOptions::new()
+        let opened = OpenOptions::new()
             .read(true)
             .write(access != Access::Read)
             .create_new(access == Access::CreateNew)
             .mode(MODE)
             .custom_flags(flags.bits() as i32)
-            .open(path)?;
+            .open(path);
+        let file = match opened {
+            // A symbolic link; a socket; a directory, where it is to be written.
+            Err(err) if NOT_REGULAR.iter().any(|errno| err.raw_os_error() == Some(errno.raw_os_error())) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            }
+            opened => opened?,
+        };
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }

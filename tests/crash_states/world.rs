@@ -51,13 +51,16 @@ impl Setup {
     }
 
     fn store(&self, disk: &SimDisk, clock: &SimClock) -> Result<Store> {
+        self.options(disk, clock).open(DIR)
+    }
+
+    fn options(&self, disk: &SimDisk, clock: &SimClock) -> Options {
         Options::new()
             .background(false)
             .max_segment_bytes(self.segment_bytes)
             .durability(self.durability)
             .vfs(Arc::new(disk.clone()))
             .clock(Arc::new(clock.clone()))
-            .open(DIR)
     }
 }
 
@@ -339,8 +342,10 @@ pub fn try_state(moment: &Moment, setup: &Setup, crash: Crash, tally: &mut Tally
         tally.lost_power += 1;
     }
     let needed = moment.log.needed(crash);
+    let followed = follow(setup, &disk, &clock);
     let (store, stream) = setup.open(&disk, &clock).expect("it opens after a crash");
     let left = moment.log.check(&stream, clock.wall(), needed, Some(crash));
+    check_followed(&followed, &stream);
     match tally.states % 16 {
         3 | 11 => again(moment, setup, &disk, &clock, left, tally),
         7 => live_on(&store, &stream, left, tally),
@@ -348,6 +353,35 @@ pub fn try_state(moment: &Moment, setup: &Setup, crash: Crash, tally: &mut Tally
     }
     // Whoever lets go of it now closes nothing.
     disk.crash_at(1);
+}
+
+/// The records that a reader comes by, each with its offset, and whether some were corrupt.
+fn read_all(stream: &Stream) -> (Vec<(u64, Vec<u8>)>, bool) {
+    let (mut records, mut corrupt) = (Vec::new(), false);
+    let mut reader = stream.read(Start::Beginning).unwrap();
+    loop {
+        match reader.next().unwrap() {
+            Step::Records(batch) => {
+                records.extend(batch.iter().map(|record| (record.offset(), record.body().to_vec())));
+            }
+            Step::Gap(gap) => corrupt |= matches!(gap.reason, GapReason::Corrupt | GapReason::Missing),
+            Step::Passed => panic!("there is no filter"),
+            Step::End => return (records, corrupt),
+        }
+    }
+}
+
+/// What a follower reads before the store was recovered.
+fn follow(setup: &Setup, disk: &SimDisk, clock: &SimClock) -> (Vec<(u64, Vec<u8>)>, bool) {
+    let store = setup.options(disk, clock).open_read_only(DIR).expect("it opens for reading after a crash");
+    read_all(&store.stream(NAME).expect("it is followed after a crash"))
+}
+
+/// A follower saw a prefix of what its writer has, and damage only where the writer does.
+fn check_followed((followed, corrupt): &(Vec<(u64, Vec<u8>)>, bool), stream: &Stream) {
+    let (records, is_corrupt) = read_all(stream);
+    assert!(records.starts_with(followed), "a follower saw {} of {}", followed.len(), records.len());
+    assert!(!corrupt || is_corrupt, "a follower saw damage where there is none");
 }
 
 /// Recovering twice is recovering once: what was served is durable, and of another epoch.

@@ -122,10 +122,23 @@ impl Scene {
         disk
     }
 
-    /// Opens the store on `disk` for writing and reads all of it.
+    /// Opens the store on `disk` for writing and reads all of it. A follower that reads it before sees a prefix of that.
     #[track_caller]
     pub fn look(&self, disk: &SimDisk) -> Left {
+        let followed = self.follow(disk).seen;
         let (store, stream) = self.machine.open_on(disk).unwrap();
+        let (seen, gaps) = drain(&mut stream.read(Start::Beginning).unwrap(), Limit::default());
+        let damage = store.verify().unwrap().damage;
+        let served = seen.iter().map(key).take(followed.len());
+        assert!(served.eq(followed.iter().map(key)), "a follower sees other records than its writer");
+        Left { store, stream, seen, gaps, damage }
+    }
+
+    /// Opens the store on `disk` for reading only and reads all of it.
+    #[track_caller]
+    pub fn follow(&self, disk: &SimDisk) -> Left {
+        let store = self.machine.options_on(disk).open_read_only(DIR).unwrap();
+        let stream = store.stream(NAME).unwrap();
         let (seen, gaps) = drain(&mut stream.read(Start::Beginning).unwrap(), Limit::default());
         let damage = store.verify().unwrap().damage;
         Left { store, stream, seen, gaps, damage }
