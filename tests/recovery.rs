@@ -72,3 +72,28 @@ fn a_claim_that_was_the_logs_first_frame_is_no_gap_once_it_is_void() {
         store.tick().unwrap();
     }
 }
+
+#[test]
+fn what_retention_began_and_the_next_opening_finishes_is_whole_after_a_power_loss() {
+    for nth in 1..100 {
+        let machine = Machine::new();
+        let (store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
+        stream.append_with(&Record::new("expires"), Durability::Sync).unwrap();
+        machine.clock.advance(HOUR * 7);
+        store.tick().unwrap();
+        stream.append_with(&Record::new("stays"), Durability::Sync).unwrap();
+        machine.clock.advance(HOUR * 18);
+        machine.disk.crash_at(nth);
+        let ended = store.tick().is_ok();
+        machine.crash(Crash::KeepAll);
+        drop(machine.open().unwrap());
+        // The names reach the disk before what was written.
+        machine.crash(Crash::Subset { pages: 0, names: u64::MAX });
+        let (_store, stream) = machine.open().unwrap();
+        assert_eq!(bodies(&stream, Start::Beginning), ["stays"], "retention died at call {nth}");
+        if ended {
+            return;
+        }
+    }
+    panic!("a tick takes that many calls");
+}

@@ -185,6 +185,12 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
     if gone + 1 == segments.len() && segments[gone].seal().is_some_and(|seal| seal.end <= log_start) {
         gone += 1;
     }
+    if 0 < gone && !env.read_only {
+        // Its word may be that of a process which died before it was durable, and it has to be when the files go: I10.
+        let path = dir.join(NAME);
+        let synced = env.vfs.open(&path, Access::Write).and_then(|file| file.sync());
+        synced.map_err(|err| Error::io("sync checkpoint", &path, err))?;
+    }
     for segment in segments.drain(..gone) {
         if !env.read_only {
             let removed = env.vfs.remove_file(&segment.path);
