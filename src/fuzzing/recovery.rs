@@ -48,6 +48,11 @@ pub fn segment_recover(data: &[u8]) {
     }
     // Recovery that a crash interrupts is done again: it must come to the same.
     for range in &decision.void {
+        let covers = range.end - range.start;
+        assert!(
+            (frame::HEADER as u64..=frame::MAX_FRAME as u64).contains(&covers),
+            "a void mark fits its claim"
+        );
         let place = Place { salt: head.salt, offset: range.start };
         let mark = frame::mark(Kind::Void, (range.end - range.start) as usize, &[], Timestamp::MIN, place);
         log[(range.start - head.base) as usize..][..mark.len()].copy_from_slice(&mark);

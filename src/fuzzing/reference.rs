@@ -133,6 +133,11 @@ fn stretches(segment: &Segment) -> (Vec<Stretch>, u64) {
         }
         let x = if batch.contains(&range.start) { batch.start } else { range.start };
         let told = found.last().map_or(x, |stretch| stretch.range.end.max(x));
+        // Not what the word claims, so it is no claim.
+        let what = match what {
+            Lies::Claim(covers) if range.start + covers as u64 != range.end => Lies::Noise,
+            _ => what,
+        };
         let claimed = matches!(what, Lies::Claim(_));
         let last = if claimed { range.end } else { range.end.min(written(segment)) };
         // Zeros to the end are no damage, but they do not finish a batch.

@@ -13,6 +13,9 @@
 //! | no        | anything else    | no    | torn    | an unfinished write: cut at X, count what goes           |
 //! | any       | any              | yes   | corrupt | it was durable once: keep all, report the gap            |
 //!
+//! A claim is one only if what it covers is all that has no frame. Less, and a frame stands where the claim's writer would
+//! have written; more, and what follows it is damaged: "anything else".
+//!
 //! A batch is torn as a whole: X is then where it began. After damage nothing is written into the
 //! same segment any more; the stream rolls.
 
@@ -90,6 +93,13 @@ pub(crate) fn scan(frames: Frames<'_>) -> Scan {
                 }
             }
             Found::Damage(range, bad) => {
+                // What has no frame is less or more than the word claims: the word is damaged, or what lies behind the claim.
+                let passed = range.end - range.start;
+                let bad = if matches!(bad, Bad::Claimed(bytes) if bytes as u64 != passed) {
+                    Bad::Invalid
+                } else {
+                    bad
+                };
                 let in_batch = batch.contains(&range.start) && !mutants::on(Mutant::HalfABatch);
                 let cut = if in_batch { batch.start } else { range.start };
                 // A claim may reach beyond what its writer came to write.
@@ -170,6 +180,7 @@ pub(crate) fn decide(scans: &[Scan], proven: u64, same_boot: bool) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::frame::{self, Place};
 
     const BASE: u64 = 0;
 
@@ -228,6 +239,42 @@ mod tests {
         check(&[segment(BASE, 1000, 1000, &claim)], 800, true, Outcome { void: 1, ..END });
         let last = [(1000..1080, Bad::Claimed(80))];
         check(&[segment(BASE, 1000, 1004, &last)], 800, true, Outcome { void: 1, end: 1080, ..END });
+    }
+
+    /// A word that claims 80 bytes, a void mark that covers as many `distance` behind it, and noise between them.
+    #[track_caller]
+    fn check_claim(distance: usize, same_boot: bool) -> Decision {
+        let place = Place { salt: 0x5a17, offset: BASE + distance as u64 };
+        let mut bytes = vec![0xEE; distance];
+        bytes[..4].copy_from_slice(&(80 | crate::vfs::region::CLAIMED).to_le_bytes());
+        bytes.extend(frame::mark(Kind::Void, 80, &[], Timestamp::MIN, place));
+        bytes.resize(distance + 80, 0xEE);
+        let scan = scan(Frames { bytes: &bytes, base: BASE, salt: place.salt });
+        assert_eq!((scan.spots[0].range.clone(), scan.end), (BASE..place.offset, place.offset + 80));
+        decide(&[scan], 0, same_boot)
+    }
+
+    #[test]
+    fn what_is_less_or_more_than_its_word_claims_is_no_claim_but_damage() {
+        let decision = check_claim(80, true);
+        assert_eq!((decision.void, decision.corrupt), (vec![0..80], vec![]));
+        // A void mark over less than a header would hit the header of the frame behind it.
+        for distance in [8, 16, 24, 48, 88, 160] {
+            let decision = check_claim(distance, true);
+            assert_eq!((decision.void, decision.corrupt), (vec![], vec![BASE..distance as u64]));
+            assert!(decision.end == distance as u64 + 80 && decision.roll);
+            assert_eq!(check_claim(distance, false).torn_bytes, distance as u64 + 80);
+        }
+    }
+
+    #[test]
+    fn a_claim_with_nothing_but_damage_behind_it_reaches_as_far_as_that() {
+        let mut bytes = vec![0xEE; 120];
+        bytes[..4].copy_from_slice(&(80 | crate::vfs::region::CLAIMED).to_le_bytes());
+        bytes.resize(32 << 20, 0);
+        let scan = scan(Frames { bytes: &bytes, base: BASE, salt: 0x5a17 });
+        let outcome = Outcome { end: 120, corrupt: &[(0, 120)], roll: true, ..END };
+        check(&[scan], 0, true, outcome);
     }
 
     #[test]
