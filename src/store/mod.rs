@@ -147,13 +147,14 @@ impl Store {
         made.map_err(|err| Error::io("create directory", &streams, err))?;
         dir::remove_unfinished(&*vfs, dir)?;
         dir::remove_deleted(&*vfs, dir, &catalog)?;
+        let env = Env::new(vfs, clock, catalog.store_id(), settings, false);
+        let store = Store::assemble(dir, env, catalog, Some(lock))?;
         if mark.is_none() {
             // Else a store that is killed before it is closed would believe any clock at its next opening. Where there is no
             // room, a tick or closing tries again.
-            let _ = dir::write_mark(&*vfs, dir, &clock.look());
+            let _ = store.shared.keep_mark();
         }
-        let env = Env::new(vfs, clock, catalog.store_id(), settings, false);
-        Store::assemble(dir, env, catalog, Some(lock))
+        Ok(store)
     }
 
     pub(crate) fn open_read_only_with(options: Options, dir: &Path) -> Result<Store> {

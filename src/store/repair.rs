@@ -19,7 +19,7 @@ use crate::segment::{Segment, parse_file_name, seal};
 use crate::store::Options;
 use crate::store::dir::{lock, names, read_mark};
 use crate::store::snapshot::link_or_copy;
-use crate::stream::open::{aside, set_aside};
+use crate::stream::open::{put_aside, set_aside};
 use crate::stream::{Core, Recovery};
 use crate::vfs::guard::GuardedClock;
 use crate::vfs::{self, Access, EntryKind, TEMPORARY, Vfs, new_id};
@@ -229,22 +229,10 @@ fn rewrite(core: &Core, segment: &Segment, end: u64, report: &mut RepairReport) 
             Found::Frame(..) => None,
         })
         .collect();
-    report.set_aside.push(keep_aside(core, &segment.path)?);
+    let path = &segment.path;
+    let kept = put_aside(&core.env, &core.dir, path, |target| link_or_copy(&*core.env.vfs, path, target))?;
+    report.set_aside.push(kept);
     write_segment(core, head, bytes, &lost, end, report)
-}
-
-/// Gives a file a name in the quarantine besides its own.
-fn keep_aside(core: &Core, path: &Path) -> Result<PathBuf> {
-    let vfs = &*core.env.vfs;
-    let (quarantine, target) = aside(&core.env, &core.dir, path);
-    let kept = (|| {
-        vfs.create_dir_all(&quarantine)?;
-        link_or_copy(vfs, path, &target)?;
-        vfs.sync_dir(&quarantine)?;
-        vfs.sync_dir(&core.dir)
-    })();
-    kept.map_err(|err| Error::io("keep aside", path, err))?;
-    Ok(target)
 }
 
 /// Writes segments that say that `range` is lost.
@@ -285,7 +273,7 @@ fn write_segment(
     }
     let vfs = &core.env.vfs;
     let temporary = core.dir.join(format!("{TEMPORARY}repair"));
-    let mut segment = Segment::new(vfs, &core.env.maps, &core.dir, core.env.store, core.id, head.base);
+    let mut segment = core.env.segment(&core.dir, core.id, head.base);
     let path = std::mem::replace(&mut segment.path, temporary);
     let written = (|| {
         let file = vfs.open(&segment.path, Access::CreateNew)?;

@@ -1,17 +1,19 @@
 //! What all streams of a store share: files, clock, settings, and the queues of background work.
 
 use crate::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex};
 use uuid::Uuid;
 
+use crate::segment::Segment;
 use crate::segment::maps::Maps;
 use crate::stream::{Core, Durability};
 use crate::vfs::Vfs;
 use crate::vfs::guard::GuardedClock;
-use crate::{Error, ErrorKind, Quotas, Result, Timestamp};
+use crate::{Error, ErrorKind, Quotas, Result, StreamId, Timestamp};
 
 /// What all streams of a store share.
 #[derive(Debug)]
@@ -65,6 +67,11 @@ impl Env {
             thirsty: Queue::default(),
             turns: Queue::default(),
         })
+    }
+
+    /// The segment in `dir` that begins at `base`, by name: nothing is looked at yet.
+    pub(crate) fn segment(&self, dir: &Path, stream: StreamId, base: u64) -> Segment {
+        Segment::new(&self.vfs, &self.maps, dir, self.store, stream, base)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -74,14 +74,7 @@ impl Core {
             .into_iter()
             .map(|base| match known.binary_search_by_key(&base, |segment| segment.base) {
                 Ok(index) => Arc::clone(&known[index]),
-                Err(_) => Arc::new(Segment::new(
-                    &self.env.vfs,
-                    &self.env.maps,
-                    &self.dir,
-                    self.env.store,
-                    self.id,
-                    base,
-                )),
+                Err(_) => Arc::new(self.env.segment(&self.dir, self.id, base)),
             })
             .collect();
         let (segments, proven) = shown(segments, self.log_start(), self.durable())?;

@@ -168,10 +168,8 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
     }
     bases.sort_unstable();
     let checkpoint = if has_checkpoint { read_checkpoint(env, dir, opening.id)? } else { None };
-    let mut segments: Vec<Arc<Segment>> = bases
-        .iter()
-        .map(|base| Arc::new(Segment::new(&env.vfs, &env.maps, dir, env.store, opening.id, *base)))
-        .collect();
+    let mut segments: Vec<Arc<Segment>> =
+        bases.iter().map(|base| Arc::new(env.segment(dir, opening.id, *base))).collect();
     // A follower has yet to see how far they go on from each other.
     if !env.read_only {
         for pair in segments.windows(2) {
@@ -486,20 +484,24 @@ fn heal_header(segment: &Segment, file: &dyn File) -> Result<()> {
     Ok(())
 }
 
-/// Where a stream's files are set aside, and a name there for the file at `path`.
-pub(crate) fn aside(env: &Env, dir: &Path, path: &Path) -> (PathBuf, PathBuf) {
+/// Moves a file to the quarantine.
+pub(crate) fn set_aside(env: &Env, dir: &Path, path: &Path) -> Result<PathBuf> {
+    put_aside(env, dir, path, |target| env.vfs.rename(path, target))
+}
+
+/// Has `put` bring the file at `path` to the name that it is given in the quarantine.
+pub(crate) fn put_aside(
+    env: &Env,
+    dir: &Path,
+    path: &Path,
+    put: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<PathBuf> {
     let quarantine = dir.join(QUARANTINE);
     let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
     let target = quarantine.join(format!("{name}.{:016x}", env.vfs.random() as u64));
-    (quarantine, target)
-}
-
-/// Moves a file to the quarantine.
-pub(crate) fn set_aside(env: &Env, dir: &Path, path: &Path) -> Result<PathBuf> {
-    let (quarantine, target) = aside(env, dir, path);
     let moved = (|| {
         env.vfs.create_dir_all(&quarantine)?;
-        env.vfs.rename(path, &target)?;
+        put(&target)?;
         env.vfs.sync_dir(&quarantine)?;
         env.vfs.sync_dir(dir)
     })();

@@ -124,8 +124,7 @@ impl Core {
             if base <= last || durable <= base {
                 continue;
             }
-            let segment =
-                Segment::new(&self.env.vfs, &self.env.maps, &self.dir, self.env.store, self.id, base);
+            let segment = self.env.segment(&self.dir, self.id, base);
             if let Err(err) = segment.region()
                 && *err.kind() == ErrorKind::Corrupt
             {
@@ -151,9 +150,10 @@ impl Core {
                 what: what.into(),
             });
         };
+        let strangers = self.strangers.lock();
         for entry in &entries {
             let is_segment = parse_file_name(&entry.name).is_some();
-            if self.strangers.lock().contains(&self.dir.join(&entry.name)) {
+            if strangers.contains(&self.dir.join(&entry.name)) {
                 add(&entry.name, "another's segment, and its name lies inside the one before it");
             }
             if is_segment && entry.kind != EntryKind::File {

@@ -137,6 +137,16 @@ pub(crate) fn new_id<Id: From<Uuid>>(vfs: &dyn Vfs) -> Id {
     uuid::Builder::from_random_bytes(vfs.random().to_be_bytes()).into_uuid().into()
 }
 
+/// Makes a call again that a signal interrupted, where the library below does not. That it gave up tells of no failure.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// Reads a whole small file of at most `limit` bytes.
 pub(crate) fn read_all(vfs: &dyn Vfs, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let file = vfs.open(path, Access::Read)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::region::Memory;
-use super::{Access, Clock, Entry, EntryKind, File, Lock, TEMPORARY, Vfs};
+use super::{Access, Clock, Entry, EntryKind, File, Lock, TEMPORARY, Vfs, uninterrupted};
 
 /// Who may do what with the files: the owner all, the group read, so that another user's process may follow a store.
 const MODE: u32 = 0o640;
@@ -116,16 +116,6 @@ impl Vfs for OsVfs {
                 Ok(Lock::Taken(note))
             }
             Err(fs::TryLockError::Error(err)) => Err(err),
-        }
-    }
-}
-
-/// Makes a call again that a signal interrupted, where the library below does not.
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
         }
     }
 }

@@ -36,6 +36,7 @@ use std::{fmt, io, ptr, slice};
 use crate::mutants::{self, Mutant};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Watch, Word};
+use crate::vfs::uninterrupted;
 
 pub(crate) use crate::format::span::{CLAIMED, FLOOR, LENGTH, padded};
 
@@ -282,13 +283,7 @@ impl Region {
         match &self.memory {
             Memory::Mapped(map) => {
                 self.unmap_pages(&range);
-                // A signal has it give up half way, which tells of no failure.
-                loop {
-                    match map.flush_range(range.start, range.end - range.start) {
-                        Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                        done => return done,
-                    }
-                }
+                uninterrupted(|| map.flush_range(range.start, range.end - range.start))
             }
             Memory::Heap(_, hook) => hook.sync(range),
         }
