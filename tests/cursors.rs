@@ -548,15 +548,12 @@ fn a_clock_that_jumps_ten_years_ahead_for_a_minute_deletes_nothing() {
     assert_eq!(bodies(&stream, Start::Beginning), ["a", "b"], "nor does a restart in that minute");
 }
 
-/// Each attempt raises the epoch before it writes anything, and may get no further.
-#[test]
-fn a_cursor_at_the_end_resumes_however_often_recovery_died() {
+/// Has the recovery of a log die at each of its calls. `age` fills one on a machine, ends it with a tick, and says the last append.
+#[track_caller]
+fn check_resumes_however_recovery_died(age: impl Fn(&Machine) -> (Store, Stream, Appended)) {
     for nth in 1..200 {
         let machine = Machine::new();
-        let (store, stream) = machine.create();
-        let last = fill(&machine, &stream, &["a"])[0];
-        machine.clock.advance(HOUR * 7);
-        store.tick().unwrap();
+        let (_store, stream, last) = age(&machine);
         stream.append(&Record::new("lost")).unwrap();
         machine.crash(Crash::DropUnsynced);
         machine.disk.crash_at(nth);
@@ -571,30 +568,31 @@ fn a_cursor_at_the_end_resumes_however_often_recovery_died() {
     panic!("opening takes that many calls");
 }
 
+/// Each attempt raises the epoch before it writes anything, and may get no further.
+#[test]
+fn a_cursor_at_the_end_resumes_however_often_recovery_died() {
+    check_resumes_however_recovery_died(|machine| {
+        let (store, stream) = machine.create();
+        let last = fill(machine, &stream, &["a"])[0];
+        machine.clock.advance(HOUR * 7);
+        store.tick().unwrap();
+        (store, stream, last)
+    });
+}
+
 /// What tells the epoch is then a sealed segment, and not the checkpoint, which speaks of an epoch that nothing was written in.
 #[test]
 fn a_cursor_of_a_later_epoch_at_the_end_of_a_sealed_log_resumes_however_often_recovery_died() {
-    for nth in 1..200 {
-        let machine = Machine::new();
+    check_resumes_however_recovery_died(|machine| {
         let (_store, stream) = machine.create();
-        fill(&machine, &stream, &["a"]);
+        fill(machine, &stream, &["a"]);
         machine.crash(Crash::DropUnsynced);
         let (store, stream) = machine.open().unwrap();
-        let last = fill(&machine, &stream, &["b"])[0];
+        let last = fill(machine, &stream, &["b"])[0];
         machine.clock.advance(DAY * 7);
         store.tick().unwrap();
-        stream.append(&Record::new("lost")).unwrap();
-        machine.crash(Crash::DropUnsynced);
-        machine.disk.crash_at(nth);
-        let died = machine.open();
-        machine.crash(Crash::KeepAll);
-        let (_store, stream) = machine.open().unwrap();
-        assert_eq!(bodies(&stream, Start::Cursor(last.cursor())), [""; 0], "died at call {nth}");
-        if died.is_ok() {
-            return;
-        }
-    }
-    panic!("opening takes that many calls");
+        (store, stream, last)
+    });
 }
 
 #[test]

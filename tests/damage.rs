@@ -16,7 +16,7 @@ use tailwater::*;
 
 /// Of every how many one is tried: all of them in the long form.
 fn stride(short: usize) -> usize {
-    if std::env::var_os("TAILWATER_SECONDS").is_some() { 1 } else { short }
+    if long().is_some() { 1 } else { short }
 }
 
 /// Where the frame at `offset` lies in its file.

@@ -13,8 +13,8 @@ use tailwater::vfs::sim::SimDisk;
 use tailwater::*;
 
 /// Every how many bits one is flipped: all of them in the long form, and in the short one as many as take a second or two.
-fn stride(long: usize) -> usize {
-    if std::env::var_os("TAILWATER_SECONDS").is_some() { 1 } else { long }
+fn stride(short: usize) -> usize {
+    if long().is_some() { 1 } else { short }
 }
 
 /// The bits to flip of `bits`: each `stride`th, from a place that `seed` says.

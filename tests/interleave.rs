@@ -30,13 +30,12 @@ const LONG: Duration = Duration::from_secs(3600);
 /// finds what takes a certain few.
 fn explore(what: &str, claim: impl Fn() + Send + Sync + 'static) {
     let seed = seed();
-    let seconds = std::env::var("TAILWATER_SECONDS").ok();
-    let seconds: Option<f64> = seconds.map(|text| text.parse().expect("TAILWATER_SECONDS is a number"));
-    let count = if seconds.is_some() { usize::MAX } else { SLICE };
+    let time = long();
+    let count = if time.is_some() { usize::MAX } else { SLICE };
     let mut config = Config::new();
     config.stack_size = 256 << 10;
     config.silence_warnings = true;
-    config.max_time = seconds.map(|seconds| Duration::from_secs_f64(seconds / 2.0));
+    config.max_time = time.map(|time| time / 2);
     let claim = Arc::new(claim);
     let run = |scheduler: Box<dyn Scheduler + Send>| {
         let claim = Arc::clone(&claim);

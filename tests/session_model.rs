@@ -6,12 +6,10 @@
 #![cfg(feature = "sim")]
 
 mod common;
-mod machine;
 
 use std::time::Duration;
 
 use common::*;
-use machine::Chance;
 use tailwater::vfs::sim::Crash;
 use tailwater::*;
 

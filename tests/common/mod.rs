@@ -1,11 +1,15 @@
 //! What the tests on the simulated disk share: a machine to run a store on, and reading it to the end.
 
 // Every test file is a crate of its own and uses its part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+#[path = "../chance/mod.rs"]
+mod chance;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+pub use chance::*;
 use tailwater::vfs::sim::{Crash, SimClock, SimDisk};
 use tailwater::*;
 
@@ -153,30 +157,4 @@ pub fn bodies(stream: &Stream, start: Start) -> Vec<String> {
 
 pub fn texts(seen: &[Seen]) -> Vec<String> {
     seen.iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect()
-}
-
-/// How often a test does what it does: `few` times, or for as long as `TAILWATER_SECONDS` says.
-pub fn turns(few: u32) -> impl Iterator<Item = u32> {
-    let seconds =
-        std::env::var("TAILWATER_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
-    let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    (0..).take_while(move |turn| until.map_or(*turn < few, |until| Instant::now() < until))
-}
-
-/// Says what a long run came to, for who collects that.
-pub fn reached(what: std::fmt::Arguments<'_>, seed: u64) {
-    println!("reached: {what}, TAILWATER_SEED={seed}");
-}
-
-/// The seed that `TAILWATER_SEED` says, or a new one; printed, so that a failure can be had again.
-pub fn seed() -> u64 {
-    let seed = match std::env::var("TAILWATER_SEED") {
-        Ok(text) => text.parse().expect("TAILWATER_SEED is a number"),
-        Err(_) => {
-            use std::hash::{BuildHasher, RandomState};
-            RandomState::new().hash_one(0)
-        }
-    };
-    println!("TAILWATER_SEED={seed}");
-    seed
 }

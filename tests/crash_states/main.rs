@@ -7,8 +7,6 @@
 mod common;
 mod exhaustive;
 mod log;
-#[path = "../machine/mod.rs"]
-mod machine;
 mod swarm;
 mod world;
 
@@ -31,12 +29,9 @@ const LENGTHS: [u32; 2] = [2, 4];
 fn no_crash_loses_what_was_acknowledged_or_finds_damage_where_there_is_none() {
     keep_memory();
     let seed = common::seed();
-    let seconds = std::env::var("TAILWATER_SECONDS").ok();
-    let seconds =
-        seconds.map(|text| Duration::from_secs(text.parse().expect("TAILWATER_SECONDS is a number")));
     let [few, many] = LENGTHS;
     let begin = Instant::now();
-    let (length, time) = seconds.map_or((few, SLICE), |time| (many, time));
+    let (length, time) = common::long().map_or((few, SLICE), |time| (many, time));
     let every = exhaustive::every_history(length, seed, begin + time / 2);
     let some = swarm::by_chance(seed, begin + time);
     let both = every.tally + some.tally;

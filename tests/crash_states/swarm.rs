@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tailwater::vfs::sim::{Crash, Fault, Op as Call};
 use tailwater::{Durability, ErrorKind};
 
-use crate::machine::Chance;
+use crate::common::Chance;
 use crate::world::{Moment, Op, ROOM, Setup, Tally, World, try_state};
 
 /// The store believes a clock that ran on by less than a month while the machine was off.

@@ -1,63 +1,19 @@
-//! What the tests on the real machine share: chance from a printed seed, and this test's own binary as another process.
+//! What the tests on the real machine share: this test's own binary as another process, and filesystems of their own.
 
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
+
+#[path = "../chance/mod.rs"]
+mod chance;
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+pub use chance::*;
 use tailwater::{StreamName, StreamSpec};
 
 pub fn spec(name: &str) -> StreamSpec {
     StreamSpec::new(StreamName::new(name).unwrap())
-}
-
-/// Numbers drawn from a seed (SplitMix64).
-pub struct Chance(u64);
-
-impl Chance {
-    /// From `TAILWATER_SEED`, else from the operating system; prints it.
-    pub fn new() -> Chance {
-        let seed = match std::env::var("TAILWATER_SEED") {
-            Ok(seed) => seed.parse().expect("TAILWATER_SEED is a number"),
-            Err(_) => uuid::Uuid::new_v4().as_u64_pair().0,
-        };
-        println!("TAILWATER_SEED={seed}");
-        Chance(seed)
-    }
-
-    pub fn from_seed(seed: u64) -> Chance {
-        Chance(seed)
-    }
-
-    /// What it is now: before the first draw, the seed.
-    pub fn seed(&self) -> u64 {
-        self.0
-    }
-
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.draw() % end
-    }
-}
-
-/// How often a test does what it does: `few` times, or for as long as `TAILWATER_SECONDS` says.
-pub fn turns(few: u32) -> impl Iterator<Item = u32> {
-    let seconds =
-        std::env::var("TAILWATER_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
-    let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    (0..).take_while(move |turn| until.map_or(*turn < few, |until| Instant::now() < until))
-}
-
-/// Says what a long run came to, for who collects that.
-pub fn reached(what: std::fmt::Arguments<'_>, seed: u64) {
-    println!("reached: {what}, TAILWATER_SEED={seed}");
 }
 
 /// Lets the other processes run for so long: an instant drawn at random, never a wait for something to have happened.
