@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sync::Mutex;
-
 use crate::SessionId;
+use crate::sync::Mutex;
 
 /// The connections that read sessions.
 #[derive(Debug, Default)]

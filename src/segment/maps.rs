@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::sync::Mutex;
-
 use crate::vfs::region::Region;
 
 /// Maps kept at the most, in one store.

@@ -6,11 +6,9 @@ pub(crate) mod recover;
 pub(crate) mod seal;
 pub(crate) mod walk;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
-use crate::sync::Mutex;
 use uuid::Uuid;
 
 use crate::format::frame::Kind;
@@ -18,6 +16,8 @@ use crate::format::header::{self, BadHeader, Header, Seal, Watermark};
 use crate::format::index::Index;
 use crate::segment::maps::Maps;
 use crate::segment::walk::Frames;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::vfs::region::{FLOOR, Lent, Region};
 use crate::vfs::{Access, File, Vfs};
 use crate::{Error, ErrorKind, Result, StreamId};

@@ -1,12 +1,10 @@
 //! The sessions of a store: who has which, in what phase, and the position each committed.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::filter::Filter;
@@ -19,6 +17,8 @@ use crate::session::merge::Reading;
 use crate::session::{SessionInfo, SessionState, lifecycle};
 use crate::stream::Core;
 use crate::stream::env::Env;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Quotas, Result, SessionCursor, Timestamp};
 
 /// After how long without a read a session gives up most of what it remembers.

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::sync::Mutex;
-
 use crate::stream::Core;
+use crate::sync::Mutex;
 use crate::{Result, StreamId};
 
 /// A stream in memory, or one that is being opened by whoever holds the lock.

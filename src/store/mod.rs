@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use crate::sync::Mutex;
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Mode, StreamEntry};
@@ -29,6 +28,7 @@ use crate::stream::changes::Changes;
 use crate::stream::env::Env;
 use crate::stream::open::Opening;
 use crate::stream::{Core, Durability, Keep, Member, Policy, Stream, StreamStats, VerifyReport};
+use crate::sync::Mutex;
 use crate::vfs::guard::GuardedClock;
 use crate::vfs::{Lock, Vfs};
 use crate::{Error, ErrorKind, Quotas, Result, StreamId, TenantId, Timestamp};

@@ -1,6 +1,5 @@
 //! Appending: claim under the writer's lock, write outside it, publish, and do what durability asks.
 
-use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use crate::format::Epoch;
@@ -9,6 +8,7 @@ use crate::mutants::{self, Mutant};
 use crate::record::Record;
 use crate::segment::active::Open;
 use crate::stream::{Core, Durability, State, Stream, Writer};
+use crate::sync::atomic::Ordering;
 use crate::{Cursor, Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// Where appended records are. Making a cursor of it costs nothing until asked for.

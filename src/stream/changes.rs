@@ -10,10 +10,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::sync::Mutex;
-
 use crate::StreamId;
 use crate::stream::signal::Signal;
+use crate::sync::Mutex;
 
 /// The streams of one tenant that were appended to, in the order in which they said so.
 #[derive(Debug, Default)]

@@ -1,12 +1,12 @@
 //! Keeping a stream's checkpoint file: two slots, written in turn, each durable before what relies on it.
 
-use crate::sync::atomic::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::format::checkpoint::{self, Checkpoint};
 use crate::mutants::{self, Mutant};
 use crate::stream::Core;
+use crate::sync::atomic::Ordering;
 use crate::vfs::{Access, Vfs};
 use crate::{Error, Result};
 

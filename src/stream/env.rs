@@ -1,16 +1,16 @@
 //! What all streams of a store share: files, clock, settings, and the queues of background work.
 
-use crate::sync::atomic::{AtomicBool, Ordering};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::sync::{Condvar, Mutex};
 use uuid::Uuid;
 
 use crate::segment::Segment;
 use crate::segment::maps::Maps;
 use crate::stream::{Core, Durability};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex};
 use crate::vfs::Vfs;
 use crate::vfs::guard::GuardedClock;
 use crate::{Error, ErrorKind, Quotas, Result, StreamId, Timestamp};

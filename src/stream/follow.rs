@@ -10,13 +10,13 @@
 //! | a segment that begins further on                     | no                                        | looked at again later |
 //! | files without a sound header and nothing behind them | any                                       | looked at again later |
 
-use crate::sync::atomic::Ordering;
 use std::io;
 use std::sync::Arc;
 
 use crate::segment::{Segment, file_name, parse_file_name};
 use crate::stream::Core;
 use crate::stream::open::read_checkpoint;
+use crate::sync::atomic::Ordering;
 use crate::vfs::{Access, EntryKind};
 use crate::{Error, ErrorKind, Result};
 

@@ -26,7 +26,6 @@ mod sync;
 mod tail;
 pub(crate) mod verify;
 
-use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
@@ -34,13 +33,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sync::{Condvar, Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use crate::format::Epoch;
 use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::segment::active::{Active, Fresh};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex, RwLock};
 use crate::{Cursor, Error, ErrorKind, GroupId, Result, StreamId, Timestamp};
 
 pub(crate) use checkpoint::NAME as CHECKPOINT;

@@ -1,13 +1,10 @@
 //! Opening a stream: what its files say, and recovery where they were not closed.
 
-use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
-
-use crate::sync::{Condvar, Mutex, RwLock};
 
 use crate::format::Epoch;
 use crate::format::checkpoint::{self, Checkpoint};
@@ -25,6 +22,8 @@ use crate::stream::follow::shown;
 use crate::stream::ready::Pace;
 use crate::stream::signal::Signal;
 use crate::stream::{Core, Member, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use crate::sync::{Condvar, Mutex, RwLock};
 use crate::vfs::region::{FLOOR, Region};
 use crate::vfs::{self, Access, EntryKind, File, TEMPORARY};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};

@@ -3,7 +3,6 @@
 //! A reader holds the segment it stands in and takes no lock while it stays there. Everything is decided
 //! per call: what is published, what has expired, what is damaged.
 
-use crate::sync::atomic::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use crate::segment::Segment;
 use crate::segment::walk::Frames;
 use crate::stream::sift::{Sieve, WORK};
 use crate::stream::{Batch, Core, Keep, Limit, Start, Stream};
+use crate::sync::atomic::Ordering;
 use crate::vfs::region::{FLOOR, Region};
 use crate::{Cursor, ErrorKind, Result, StreamId};
 

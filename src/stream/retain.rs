@@ -1,6 +1,5 @@
 //! Retention and idling, carried out: the log start made durable, whole segments removed, quiet streams let go of.
 
-use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::stream::retention::{Facts, expired, roll_age};
 use crate::stream::{Core, State};
+use crate::sync::atomic::Ordering;
 use crate::{Error, Result, Timestamp};
 
 /// How long after its last append a stream is let go of.

@@ -1,11 +1,10 @@
 //! Figures about a stream, cheap enough to poll.
 
-use crate::sync::atomic::Ordering;
-
 use serde::Serialize;
 
 use crate::segment::walk::Found;
 use crate::stream::{Core, Stream};
+use crate::sync::atomic::Ordering;
 use crate::{Result, StreamId, Timestamp};
 
 /// Figures about one stream.

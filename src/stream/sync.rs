@@ -4,13 +4,13 @@
 //! an earlier segment before a later one, a segment's name and header before its frames count, frames before the watermark
 //! that tells of them, all of a segment before its seal.
 
-use crate::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use crate::format::header::Watermark;
 use crate::mutants::{self, Mutant};
 use crate::segment::seal::{self, NotSealed};
 use crate::stream::{Core, State, Stream};
+use crate::sync::atomic::Ordering;
 use crate::vfs::region::FLOOR;
 use crate::{Error, Result};
 

@@ -3,13 +3,12 @@
 //! Ingest times and TTL both run by it, so "expired" means expired by this clock. Between looks at the
 //! wall clock it runs on the steady one, so a jump shows only when `look` has judged it.
 
-use crate::sync::atomic::{AtomicI64, Ordering};
 use std::sync::Arc;
-
-use crate::sync::Mutex;
 
 use crate::Timestamp;
 use crate::mutants::{self, Mutant};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicI64, Ordering};
 use crate::vfs::Clock;
 use crate::vfs::os::OsClock;
 

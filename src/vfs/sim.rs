@@ -15,12 +15,12 @@
 //! Not simulated: space that a removed file still takes while it is open, and full disks under stores to a
 //! mapped hole.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 use super::region::{HeapSync, Memory};

@@ -1,9 +1,9 @@
 //! A clock turned by hand.
 
-use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::vfs::Clock;
 
 /// A clock turned by hand, shared by its clones. Nothing else moves it.
