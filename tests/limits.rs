@@ -8,6 +8,7 @@
 mod machine;
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
@@ -64,7 +65,8 @@ fn append_as_told() {
         let mut kinds = Vec::new();
         let mut note = |err: tailwater::Error| {
             if !kinds.contains(err.kind()) {
-                eprintln!("{err:?}");
+                // Where that goes to a file, it may be one that may not grow.
+                let _ = writeln!(std::io::stderr(), "{err:?}");
                 kinds.push(err.kind().clone());
             }
         };
