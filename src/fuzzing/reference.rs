@@ -125,7 +125,7 @@ fn stretches(segment: &Segment) -> (Vec<Stretch>, u64) {
         let range = segment.base + at as u64..segment.base + behind as u64;
         at = behind;
         if let Lies::Frame { span, batch: batched, .. } = what {
-            if batched {
+            if batched && !batch.contains(&range.start) {
                 batch = range.start..range.start + span as u64;
             }
             end = range.end;

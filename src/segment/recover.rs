@@ -84,6 +84,8 @@ pub(crate) fn scan(frames: Frames<'_>) -> Scan {
                 scan.last_ingest = Some(frame.header.ingest);
                 match frame.kind() {
                     Kind::Record => scan.records += 1,
+                    // No writer puts a batch into a batch: what looks like one shares the fate of the outer.
+                    Kind::Batch if batch.contains(&offset) => {}
                     Kind::Batch => batch = offset..offset + word.span() as u64,
                     Kind::Epoch => {
                         scan.epoch = Some((offset, frame.epoch()));
