@@ -1,17 +1,15 @@
 //! Appending: one record, a hundred together, and waiting until they are durable.
 
-use std::fs::File;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use memmap2::MmapRaw;
 use tailwater::{Durability, Record, Store, Stream, StreamUpdate};
 
 use crate::ratio;
 use crate::support::fixture::{self, Bodies, STREAM};
-use crate::support::limit::{Arena, frame_bytes};
+use crate::support::limit::{Arena, Syncs, frame_bytes};
 
 const SIZES: [(usize, &str); 4] = [(64, "64 B"), (256, "256 B"), (1 << 10, "1 KiB"), (16 << 10, "16 KiB")];
 /// Bytes appended at a stretch, and touched for the limit.
@@ -109,36 +107,5 @@ pub fn durable(criterion: &mut Criterion) {
                 start.elapsed()
             },
         );
-    }
-}
-
-/// A mapped file with its blocks reserved, whose pages are dirtied and synced one by one.
-struct Syncs {
-    map: MmapRaw,
-}
-
-impl Syncs {
-    const BYTES: usize = 1 << 20;
-
-    fn new(dir: &Path) -> Syncs {
-        let path = dir.join("syncs");
-        let file = File::create_new(path).expect("create");
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, Syncs::BYTES as u64)
-            .expect("reserve");
-        file.sync_all().expect("sync");
-        drop(file);
-        let file = File::options().read(true).write(true).open(dir.join("syncs")).expect("open");
-        Syncs { map: MmapRaw::map_raw(&file).expect("map") }
-    }
-
-    fn run(&self, times: u64) -> Duration {
-        let start = Instant::now();
-        for index in 0..times {
-            let position = (index as usize * 288 % Syncs::BYTES) & !7;
-            // SAFETY: within the map, which nobody else looks at.
-            unsafe { self.map.as_mut_ptr().add(position).cast::<u64>().write_volatile(index) };
-            self.map.flush_range(position, 8).expect("sync");
-        }
-        start.elapsed()
     }
 }

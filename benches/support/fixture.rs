@@ -8,14 +8,13 @@ use std::process::{self, Command, Stdio};
 use tailwater::{Record, Store, Stream, StreamName, StreamSpec};
 use tempfile::TempDir;
 
+pub use super::bodies::{Bodies, Random};
+
 /// The stream that is measured.
 pub const STREAM: &str = "bench";
 
 /// Set for a child that fills a store and waits to be killed: the store's directory, body's bytes, records.
 const CHILD: &str = "TAILWATER_BENCH_CHILD";
-
-/// Bytes out of which bodies are taken; they stay in the cache, as a record just made would.
-const POOL: usize = 64 << 10;
 
 /// A new directory, removed when dropped: in `TAILWATER_BENCH_DIR`, or else below the target folder. A temporary
 /// folder in memory would measure neither faults nor syncs.
@@ -26,42 +25,6 @@ pub fn directory() -> TempDir {
     let parent = env::var_os("TAILWATER_BENCH_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     tempfile::Builder::new().prefix("bench-").tempdir_in(parent).expect("make a directory")
-}
-
-/// Bodies of one length, each different from the one before.
-pub struct Bodies {
-    pool: Vec<u8>,
-    bytes: usize,
-}
-
-impl Bodies {
-    pub fn new(bytes: usize) -> Bodies {
-        let mut random = Random(1);
-        Bodies { pool: (0..POOL + bytes).map(|_| random.next() as u8).collect(), bytes }
-    }
-
-    /// Bytes of each.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// The `index`-th body.
-    #[inline]
-    pub fn get(&self, index: usize) -> &[u8] {
-        &self.pool[index * 320 % POOL..][..self.bytes]
-    }
-}
-
-/// Marsaglia's xorshift64, the same numbers in every run.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
 }
 
 /// A new store in `dir`, with the stream to measure.

@@ -1,13 +1,13 @@
-//! What the machine allows: the least work that an append or a verified read could do, measured in the same run.
+//! What the machine allows: the least work that an append, a verified read or a sync could do, measured in the same run.
 
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapRaw};
 
-use super::fixture::{Bodies, Random};
+use super::bodies::{Bodies, Random};
 
 /// Bytes of a frame's header, as in `format/frame.rs`.
 const HEADER: usize = 24;
@@ -35,26 +35,31 @@ impl Arena {
 
     /// Writes `records` frames behind the last one, from the start again where the memory ends.
     pub fn write(&mut self, bodies: &Bodies, records: usize) -> Duration {
-        let (memory, frame) = (&mut self.memory[..], frame_bytes(bodies.bytes()));
         let start = Instant::now();
         for index in 0..records {
-            if memory.len() - self.at < frame {
-                self.at = 0;
-            }
-            let body = bodies.get(index);
-            let mut crc = crc32fast::Hasher::new_with_initial(self.at as u32);
-            crc.update(body);
-            let mut header = [0; HEADER];
-            header[..4].copy_from_slice(&((HEADER + body.len()) as u32).to_le_bytes());
-            header[8..16].copy_from_slice(&(self.at as u64).to_le_bytes());
-            header[20..].copy_from_slice(&crc.finalize().to_le_bytes());
-            memory[self.at..][..HEADER].copy_from_slice(&header);
-            memory[self.at + HEADER..][..body.len()].copy_from_slice(body);
-            self.at += frame;
+            self.write_one(bodies.get(index));
         }
         let time = start.elapsed();
-        black_box(memory);
+        black_box(&mut self.memory);
         time
+    }
+
+    /// Writes one frame behind the last one.
+    #[inline]
+    pub fn write_one(&mut self, body: &[u8]) {
+        let frame = frame_bytes(body.len());
+        if self.memory.len() - self.at < frame {
+            self.at = 0;
+        }
+        let mut crc = crc32fast::Hasher::new_with_initial(self.at as u32);
+        crc.update(body);
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(&((HEADER + body.len()) as u32).to_le_bytes());
+        header[8..16].copy_from_slice(&(self.at as u64).to_le_bytes());
+        header[20..].copy_from_slice(&crc.finalize().to_le_bytes());
+        self.memory[self.at..][..HEADER].copy_from_slice(&header);
+        self.memory[self.at + HEADER..][..body.len()].copy_from_slice(body);
+        self.at += frame;
     }
 }
 
@@ -129,6 +134,37 @@ impl Segments {
         let time = start.elapsed();
         black_box(sum);
         (records, time)
+    }
+}
+
+/// The limit of durable appends: a mapped file with its blocks reserved, whose pages are dirtied and synced one by one.
+pub struct Syncs {
+    map: MmapRaw,
+}
+
+impl Syncs {
+    const BYTES: usize = 1 << 20;
+
+    pub fn new(dir: &Path) -> Syncs {
+        let path = dir.join("syncs");
+        let file = File::create_new(path).expect("create");
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, Syncs::BYTES as u64)
+            .expect("reserve");
+        file.sync_all().expect("sync");
+        drop(file);
+        let file = File::options().read(true).write(true).open(dir.join("syncs")).expect("open");
+        Syncs { map: MmapRaw::map_raw(&file).expect("map") }
+    }
+
+    pub fn run(&self, times: u64) -> Duration {
+        let start = Instant::now();
+        for index in 0..times {
+            let position = (index as usize * 288 % Syncs::BYTES) & !7;
+            // SAFETY: within the map, which nobody else looks at.
+            unsafe { self.map.as_mut_ptr().add(position).cast::<u64>().write_volatile(index) };
+            self.map.flush_range(position, 8).expect("sync");
+        }
+        start.elapsed()
     }
 }
 
