@@ -62,6 +62,8 @@ pub trait Peer: Sized + Sync {
     const FACTS: Facts;
     /// Reading consumes, or the records have to be read as the log is opened: a second scan would not be the same work.
     const SCANS_ONCE: bool = false;
+    /// What is appended together is read together: where records are read here and there, they are appended one by one.
+    const READS_BATCHES: bool = false;
     /// Says where one record lies, as the peer says it.
     type Place;
 
@@ -85,9 +87,13 @@ pub trait Peer: Sized + Sync {
 
     /// Appends `records` bodies by whichever way is quick: what is measured comes later.
     fn fill(&mut self, bodies: &Bodies, records: usize) {
-        for index in 0..records {
-            self.append(bodies.get(index));
-        }
+        fill_one_by_one(self, bodies, records);
+    }
+}
+
+pub fn fill_one_by_one(peer: &mut impl Peer, bodies: &Bodies, records: usize) {
+    for index in 0..records {
+        peer.append(bodies.get(index));
     }
 }
 

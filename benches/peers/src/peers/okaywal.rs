@@ -37,6 +37,10 @@ impl LogManager for Manager {
         while let ReadChunkResult::Chunk(mut chunk) = entry.read_chunk()? {
             body.clear();
             chunk.read_to_end(&mut body)?;
+            // Cut off, where its writer was killed.
+            if chunk.bytes_remaining() != 0 {
+                break;
+            }
             assert!(chunk.check_crc()?);
             each(chunk.log_position(), &body);
         }
@@ -50,7 +54,7 @@ impl LogManager for Manager {
 
 fn recover(dir: &Path, each: Each) -> &'static WriteAheadLog {
     let configuration = Configuration::default_for(dir)
-        .preallocate_bytes(64 << 20)
+        .preallocate_bytes(8 << 20)
         .checkpoint_after_bytes(u64::MAX)
         .buffer_bytes(64 << 10);
     // An entry being written borrows the log for as long as the process lasts.
@@ -86,7 +90,7 @@ impl Peer for OkayWal {
     const FACTS: Facts = Facts {
         name: "okaywal",
         package: Some("okaywal"),
-        set: "64 MiB preallocated, buffer of 64 KiB, no checkpoints; one by one: chunks of one entry, committed at the \
+        set: "8 MiB preallocated, buffer of 64 KiB, no checkpoints; one by one: chunks of one entry, committed at the \
               end, as a commit for each is what `durable` measures; a batch is one entry, so it is synced",
         readable: no("only what is committed"),
         kill: no("what is not committed is lost"),

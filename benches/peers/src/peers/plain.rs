@@ -13,6 +13,8 @@ use crate::peer::{Facts, Mode, Peer, no, yes};
 /// Bytes before a body: its length and its CRC-32.
 const HEADER: usize = 8;
 const READ_AT_ONCE: usize = 1 << 20;
+/// Bytes read where one record is asked for.
+const READ_HERE: usize = 512;
 
 /// Frames into a `BufWriter` of 64 KiB.
 pub type Buffered = Plain<{ 64 << 10 }>;
@@ -177,11 +179,18 @@ impl<const BUFFER: usize> Peer for Plain<BUFFER> {
     }
 
     fn read(&mut self, place: &u64, mut each: impl FnMut(&[u8])) {
-        let mut header = [0; HEADER];
-        self.reader.read_exact_at(&mut header, *place).expect("read a header");
-        let (length, crc) = parse(&header);
-        let mut body = vec![0; length];
-        self.reader.read_exact_at(&mut body, place + HEADER as u64).expect("read a body");
+        // One call is enough where the record is as short as most are.
+        let mut start = [0; READ_HERE];
+        let got = self.reader.read_at(&mut start, *place).expect("read");
+        let (length, crc) = parse(start[..HEADER].try_into().expect("a header"));
+        let whole = HEADER + length;
+        let body = if whole <= got {
+            start[HEADER..whole].to_vec()
+        } else {
+            let mut body = vec![0; length];
+            self.reader.read_exact_at(&mut body, place + HEADER as u64).expect("read");
+            body
+        };
         assert_eq!(crc32fast::hash(&body), crc);
         each(&body);
     }

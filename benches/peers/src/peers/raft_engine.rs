@@ -50,13 +50,14 @@ impl Peer for RaftEngine {
     const FACTS: Facts = Facts {
         name: "raft-engine",
         package: Some("raft-engine"),
-        set: "one group; compression off, as bodies are random; no purging; else the defaults (files of 128 MB)",
+        set: "one group; compression off, as bodies are random; no purging; filled by batches of a hundred for `scan`, one by one for `random`; else the defaults (files of 128 MB)",
         readable: yes("by its own process: one `pwrite(2)` and an index in memory"),
         kill: yes("it is in the page cache"),
         power: yes("written with `sync`"),
         verifies: yes("CRC-32 of the block an entry was written in"),
         lacks: &[],
     };
+    const READS_BATCHES: bool = true;
     type Place = u64;
 
     fn create(dir: &Path, _mode: Mode) -> RaftEngine {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::cell::{Cell, Figure};
-use crate::peer::{Mode, Peer};
+use crate::peer::{Mode, Peer, fill_one_by_one};
 use crate::support::bodies::Bodies;
 
 const BODY: usize = 256;
@@ -77,8 +77,10 @@ pub fn open<P: Peer>(cell: &Cell) -> Vec<Figure> {
 }
 
 pub fn space<P: Peer>(cell: &Cell) -> Vec<Figure> {
-    let records = (32 << 20) / BODY;
-    Fill { dir: cell.dir, bytes: BODY, records, wait: false }.start(cell.peer);
+    let records = (16 << 20) / BODY;
+    let mut peer = P::create(cell.dir, Mode::Fast);
+    fill_one_by_one(&mut peer, &Bodies::new(BODY), records);
+    peer.close();
     let beyond = bytes_on_disk(cell.dir) as f64 / records as f64 - BODY as f64;
     vec![Figure::new(cell.peer, "B/record", beyond)]
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::cell::{Cell, Figure, LIMIT, each};
-use crate::peer::{ENGINE, Mode, Peer};
+use crate::peer::{ENGINE, Mode, Peer, fill_one_by_one};
 use crate::stats::percentiles;
 use crate::support::bodies::{Bodies, Random};
 use crate::support::limit::Segments;
@@ -74,7 +74,12 @@ pub fn random<P: Peer>(cell: &Cell) -> Vec<Figure> {
 /// A log filled, closed, and opened again.
 fn filled<P: Peer>(cell: &Cell) -> P {
     let mut peer = P::create(cell.dir, Mode::Fast);
-    peer.fill(&Bodies::new(BODY), records::<P>());
+    let bodies = Bodies::new(BODY);
+    if P::READS_BATCHES && cell.work == "random" {
+        fill_one_by_one(&mut peer, &bodies, records::<P>());
+    } else {
+        peer.fill(&bodies, records::<P>());
+    }
     peer.close();
     P::open(cell.dir)
 }
