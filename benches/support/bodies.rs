@@ -15,11 +15,6 @@ impl Bodies {
         Bodies { pool: (0..POOL + bytes).map(|_| random.next() as u8).collect(), bytes }
     }
 
-    /// Bytes of each.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// The `index`-th body.
     #[inline]
     pub fn get(&self, index: usize) -> &[u8] {

@@ -8,7 +8,7 @@ use std::process::{self, Command, Stdio};
 use tailwater::{Record, Store, Stream, StreamName, StreamSpec};
 use tempfile::TempDir;
 
-pub use super::bodies::{Bodies, Random};
+pub use super::bodies::Bodies;
 
 /// The stream that is measured.
 pub const STREAM: &str = "bench";

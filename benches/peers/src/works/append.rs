@@ -22,17 +22,17 @@ pub fn time<P: Peer>() -> Duration {
 }
 
 pub fn one_by_one<P: Peer>(cell: &Cell) -> Vec<Figure> {
-    let bodies = bodies(cell);
+    let (body, bodies) = bodies(cell);
     let mut peer = P::create(cell.dir, Mode::Fast);
-    let (count, time) = within(records(bodies.bytes()), time::<P>(), |index| peer.append(bodies.get(index)));
+    let (count, time) = within(records(body), time::<P>(), |index| peer.append(bodies.get(index)));
     peer.close();
     vec![Figure::new(cell.peer, UNIT, each(time, count)).with("records", count as f64)]
 }
 
 pub fn by_batches<P: Peer>(cell: &Cell) -> Vec<Figure> {
-    let bodies = bodies(cell);
+    let (body, bodies) = bodies(cell);
     let mut peer = P::create(cell.dir, Mode::Fast);
-    let (count, time) = within(records(bodies.bytes()) / BATCH, time::<P>(), |index| {
+    let (count, time) = within(records(body) / BATCH, time::<P>(), |index| {
         let batch: [&[u8]; BATCH] = std::array::from_fn(|place| bodies.get(index * BATCH + place));
         peer.append_all(&batch);
     });
@@ -41,9 +41,9 @@ pub fn by_batches<P: Peer>(cell: &Cell) -> Vec<Figure> {
 }
 
 pub fn latency<P: Peer>(cell: &Cell) -> Vec<Figure> {
-    let bodies = bodies(cell);
+    let (body, bodies) = bodies(cell);
     let mut peer = P::create(cell.dir, Mode::Fast);
-    let mut times = Times::new(records(bodies.bytes()));
+    let mut times = Times::new(records(body));
     within(times.left(), time::<P>(), |index| times.of(|| peer.append(bodies.get(index))));
     peer.close();
     vec![times.figure(cell.peer)]
@@ -51,18 +51,18 @@ pub fn latency<P: Peer>(cell: &Cell) -> Vec<Figure> {
 
 /// The limit of all of them: checksum and copy into memory touched before.
 pub fn limit(cell: &Cell) -> Vec<Figure> {
-    let bodies = bodies(cell);
-    let count = records(bodies.bytes());
-    let mut arena = Arena::touched(count * frame_bytes(bodies.bytes()));
+    let (body, bodies) = bodies(cell);
+    let count = records(body);
+    let mut arena = Arena::touched(count * frame_bytes(body));
     let time = arena.write(&bodies, count);
     vec![Figure::new(LIMIT, UNIT, each(time, count)).with("records", count as f64)]
 }
 
 /// The same, each of them timed, and what it costs to read the clock.
 pub fn limit_of_latency(cell: &Cell) -> Vec<Figure> {
-    let bodies = bodies(cell);
-    let count = records(bodies.bytes());
-    let mut arena = Arena::touched(count * frame_bytes(bodies.bytes()));
+    let (body, bodies) = bodies(cell);
+    let count = records(body);
+    let mut arena = Arena::touched(count * frame_bytes(body));
     let mut times = Times::new(count);
     for index in 0..count {
         times.of(|| arena.write_one(bodies.get(index)));
@@ -70,9 +70,11 @@ pub fn limit_of_latency(cell: &Cell) -> Vec<Figure> {
     vec![times.figure(LIMIT).with("clock", clock())]
 }
 
-fn bodies(cell: &Cell) -> Bodies {
+/// Bytes of a body, and bodies of so many.
+fn bodies(cell: &Cell) -> (usize, Bodies) {
     // Cases of `threads` are numbers of threads.
-    Bodies::new(if cell.work == "threads" { 256 } else { cell.case.parse().expect("bytes of a body") })
+    let body = if cell.work == "threads" { 256 } else { cell.case.parse().expect("bytes of a body") };
+    (body, Bodies::new(body))
 }
 
 /// What reading the clock once costs, which is part of everything timed one by one.
