@@ -19,8 +19,14 @@ pub struct OkayWal {
     open: Option<EntryWriter<'static>>,
 }
 
-/// What is called for each chunk that recovery reads.
-type Each = Box<dyn FnMut(LogPosition, &[u8]) + Send>;
+/// What recovery comes by.
+enum Found<'a> {
+    Chunk(LogPosition, &'a [u8]),
+    /// The last so many chunks were of an entry that was never committed.
+    Aborted(usize),
+}
+
+type Each = Box<dyn FnMut(Found<'_>) + Send>;
 
 struct Manager(Mutex<Each>);
 
@@ -33,17 +39,22 @@ impl std::fmt::Debug for Manager {
 impl LogManager for Manager {
     fn recover(&mut self, entry: &mut Entry<'_>) -> std::io::Result<()> {
         let each = self.0.get_mut().expect("no panic before");
-        let mut body = Vec::new();
-        while let ReadChunkResult::Chunk(mut chunk) = entry.read_chunk()? {
+        let (mut body, mut count) = (Vec::new(), 0);
+        loop {
+            let mut chunk = match entry.read_chunk()? {
+                ReadChunkResult::Chunk(chunk) => chunk,
+                ReadChunkResult::EndOfEntry => return Ok(()),
+                ReadChunkResult::AbortedEntry => break,
+            };
             body.clear();
             chunk.read_to_end(&mut body)?;
-            // Cut off, where its writer was killed.
-            if chunk.bytes_remaining() != 0 {
+            if chunk.bytes_remaining() != 0 || !chunk.check_crc()? {
                 break;
             }
-            assert!(chunk.check_crc()?);
-            each(chunk.log_position(), &body);
+            each(Found::Chunk(chunk.log_position(), &body));
+            count += 1;
         }
+        each(Found::Aborted(count));
         Ok(())
     }
 
@@ -63,20 +74,22 @@ fn recover(dir: &Path, each: Each) -> &'static WriteAheadLog {
 
 impl OkayWal {
     /// Reads the log as recovery does: there is no other way from record to record.
-    fn chunks<T: Default + Send + 'static>(
-        &mut self,
-        mut each: impl FnMut(&mut T, LogPosition, &[u8]) + Send + 'static,
-    ) -> T {
+    fn chunks<T: Send + 'static>(&mut self, item: fn(LogPosition, &[u8]) -> T) -> Vec<T> {
         self.commit();
-        let shared = Arc::new(Mutex::new(T::default()));
-        let inner = Arc::clone(&shared);
-        self.log = recover(
-            &self.dir,
-            Box::new(move |position, body| {
-                each(&mut inner.lock().expect("no panic before"), position, body);
-            }),
-        );
-        mem::take(&mut shared.lock().expect("no panic before"))
+        let items = Arc::new(Mutex::new(Vec::new()));
+        let found = Arc::clone(&items);
+        let each = move |what: Found<'_>| {
+            let mut found = found.lock().expect("no panic before");
+            match what {
+                Found::Chunk(position, body) => found.push(item(position, body)),
+                Found::Aborted(chunks) => {
+                    let kept = found.len() - chunks;
+                    found.truncate(kept);
+                }
+            }
+        };
+        self.log = recover(&self.dir, Box::new(each));
+        mem::take(&mut items.lock().expect("no panic before"))
     }
 
     fn commit(&mut self) {
@@ -106,7 +119,7 @@ impl Peer for OkayWal {
     }
 
     fn open(dir: &Path) -> OkayWal {
-        OkayWal { dir: dir.to_owned(), log: recover(dir, Box::new(|_, _| {})), open: None }
+        OkayWal { dir: dir.to_owned(), log: recover(dir, Box::new(|_| {})), open: None }
     }
 
     fn append(&mut self, body: &[u8]) {
@@ -131,13 +144,13 @@ impl Peer for OkayWal {
 
     fn scan(&mut self, mut each: impl FnMut(&[u8])) {
         // Recovery wants a closure that lives as long as the log does, so bodies are counted there and told here.
-        let sums = self.chunks(|lengths: &mut Vec<u32>, _, body| lengths.push(body.len() as u32));
+        let lengths = self.chunks(|_, body| body.len());
         let zeros = [0; 64 << 10];
-        sums.iter().for_each(|length| each(&zeros[..*length as usize]));
+        lengths.iter().for_each(|length| each(&zeros[..*length]));
     }
 
     fn places(&mut self, numbers: &[u64]) -> Vec<LogPosition> {
-        let all = self.chunks(|positions: &mut Vec<LogPosition>, position, _| positions.push(position));
+        let all = self.chunks(|position, _| position);
         numbers.iter().map(|number| all[*number as usize]).collect()
     }
 

@@ -6,7 +6,7 @@ use tailwater::{
     Cursor, Durability, Limit, Options, Record, Start, Step, Store, Stream, StreamName, StreamSpec,
 };
 
-use crate::peer::{BATCH, ENGINE, Facts, Mode, Peer, yes};
+use crate::peer::{ENGINE, Facts, Mode, Peer, yes};
 
 const STREAM: &str = "log";
 
@@ -52,12 +52,8 @@ impl Peer for Tailwater {
 
     #[inline]
     fn append_all(&mut self, bodies: &[&[u8]]) {
-        // A record is a view; a host that has a hundred has made them, as the bodies were made here.
-        let mut records = [Record::new(b""); BATCH];
-        for (record, body) in records.iter_mut().zip(bodies) {
-            *record = Record::new(*body);
-        }
-        self.stream.append_batch(&records[..bodies.len()]).expect("append");
+        let records: Vec<_> = bodies.iter().map(|body| Record::new(*body)).collect();
+        self.stream.append_batch(&records).expect("append");
     }
 
     fn append_durable(&self, body: &[u8]) {
