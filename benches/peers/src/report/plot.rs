@@ -31,13 +31,13 @@ const ROW: f64 = 26.0;
 /// Middle tones, which stand out from white and from black.
 const COLOURS: [&str; 5] = ["#2f81f7", "#d97706", "#16a34a", "#dc2626", "#9333ea"];
 
+/// Tones that can be read on white and on black alike; a page's own scheme is nothing a picture can ask for.
 const STYLE: &str = "\
-text{font:12px system-ui,sans-serif;fill:#57606a}
-.title{font-size:14px;font-weight:600;fill:#24292f}
-.ours{font-weight:700;fill:#24292f}
+text{font:12px system-ui,sans-serif;fill:#768390}
+.title{font-size:14px;font-weight:600}
+.ours{font-weight:700;fill:#2f81f7}
 .grid{stroke:#8b949e;stroke-opacity:.3}
 .limit{stroke:#8b949e;stroke-width:1.5;stroke-dasharray:5 4}
-@media(prefers-color-scheme:dark){text{fill:#9ea7b3}.title,.ours{fill:#e6edf3}}
 ";
 
 impl Plot<'_> {
@@ -49,8 +49,8 @@ impl Plot<'_> {
         let lowest = ends.iter().copied().min_by(f64::total_cmp)?;
         let highest = ends.iter().copied().max_by(f64::total_cmp)?;
         let axis = Axis { low: lowest / 1.25, high: highest * 1.25 };
-        let legend = if self.series.len() < 2 { 0.0 } else { 22.0 };
-        let top = 40.0 + legend;
+        let above = if self.series.len() < 2 && self.limit.is_none() { 0.0 } else { 22.0 };
+        let top = 40.0 + above;
         let bottom = top + ROW * self.rows.len() as f64;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\">\n<title>{}</title>\n<style>{STYLE}</style>\n",
@@ -62,7 +62,7 @@ impl Plot<'_> {
         for tick in axis.ticks() {
             let x = axis.x(tick);
             line(&mut svg, (x, top), (x, bottom), "class=\"grid\"");
-            text(&mut svg, (x, bottom + 18.0), "middle", "", &number(tick));
+            text(&mut svg, (x, bottom + 18.0), "middle", "", &plain(tick));
         }
         text(&mut svg, ((LEFT + WIDTH - RIGHT) / 2.0, bottom + 38.0), "middle", "", self.axis);
         if let Some(limit) = self.limit {
@@ -143,6 +143,11 @@ impl Axis {
     }
 }
 
+/// A tick has one digit that counts; zeros behind a point say nothing.
+fn plain(tick: f64) -> String {
+    if tick < 1000.0 { tick.to_string() } else { number(tick) }
+}
+
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -176,6 +181,11 @@ mod tests {
     fn an_axis_has_ticks_within_it_only() {
         assert_eq!(Axis { low: 18.0, high: 230.0 }.ticks(), [20.0, 50.0, 100.0, 200.0]);
         assert_eq!(Axis { low: 0.5, high: 90_000.0 }.ticks(), [1.0, 10.0, 100.0, 1000.0, 10_000.0]);
+    }
+
+    #[test]
+    fn ticks_are_as_short_as_they_can_be() {
+        assert_eq!([0.05, 1.0, 50.0, 20_000.0].map(plain), ["0.05", "1", "50", "20,000"]);
     }
 
     #[test]
