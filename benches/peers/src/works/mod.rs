@@ -56,7 +56,7 @@ pub const ALL: &[Work] = &[
         who: Who::EngineOnce,
         warm: false,
     },
-    Work { name: "length", cases: &["1", "4"], who: Who::EngineOnce, warm: false },
+    Work { name: "length", cases: &["1", "4", "16"], who: Who::EngineOnce, warm: false },
     Work { name: "tails", cases: &["1", "1000"], who: Who::Engine, warm: false },
 ];
 

@@ -21,8 +21,9 @@ use crate::works::open::bytes_on_disk;
 const OPENINGS: usize = 5;
 /// Appends to a stream taken by chance.
 const APPENDS: usize = 500;
-/// The engine lets go of a stream that nobody appended to for three seconds; ticks come each second.
-const IDLE: Duration = Duration::from_secs(3);
+/// The engine lets go of a stream that nobody appended to for three seconds, and looks each second: what has not
+/// changed for this long will not.
+const IDLE: Duration = Duration::from_secs(6);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes a store of so many streams with one record each, in a process of its own; then opens it in others.
@@ -90,7 +91,7 @@ fn make(dir: &Path, count: usize) -> Vec<(&'static str, f64)> {
 /// Returns once the engine has let go of whatever it lets go of: what it holds does not change any more.
 fn wait_until_idle() {
     let (start, mut last, mut since) = (Instant::now(), held(), Instant::now());
-    while (start.elapsed() < IDLE || since.elapsed() < IDLE) && start.elapsed() < PATIENCE {
+    while since.elapsed() < IDLE && start.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(250));
         if held() != last {
             (last, since) = (held(), Instant::now());
