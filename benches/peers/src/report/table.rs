@@ -97,7 +97,7 @@ fn version(facts: &Facts) -> String {
     let (_, rest) =
         LOCK.split_once(&format!("name = \"{package}\"\nversion = \"")).expect("a peer is locked");
     let (version, _) = rest.split_once('"').expect("a version ends");
-    format!(" {version}")
+    if package == facts.name { format!(" {version}") } else { format!(" ({package} {version})") }
 }
 
 /// Each target, and whether it is met.
