@@ -10,7 +10,8 @@ use criterion::{Criterion, Throughput};
 use tailwater::{Cursor, Limit, Record, Start, Step, Stream, Timestamp};
 
 use crate::ratio;
-use crate::support::fixture::{self, Bodies, Random};
+use crate::support::bodies::{Bodies, Random};
+use crate::support::fixture;
 use crate::support::limit::Segments;
 
 const BODY: usize = 256;
