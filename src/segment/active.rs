@@ -44,12 +44,12 @@ pub(crate) struct Fresh {
 impl Fresh {
     /// Makes the file. Nothing of it is durable before the first sync of its region.
     ///
-    /// With `fill` its pages are made as well, large ones where the filesystem has them: at half the cost a page, but
-    /// then syncs write units as large. For a writer that will have filled it in a moment.
+    /// With `large` its pages will be as large as the filesystem has them: at half the cost a page, but then syncs
+    /// write units as large. For a writer that will have filled it in a moment.
     ///
     /// # Errors
     /// `NoSpace`, `Io`. Nothing is left behind.
-    pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, capacity: u64, fill: bool) -> Result<Fresh> {
+    pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, capacity: u64, large: bool) -> Result<Fresh> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{TEMPORARY}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let unnamed = Unnamed { vfs: Arc::clone(vfs), path: dir.join(name), named: false };
@@ -58,14 +58,13 @@ impl Fresh {
         file.allocate(capacity).map_err(io("reserve space for segment"))?;
         let memory = file.map(capacity as usize, Access::Write).map_err(io("map segment"))?;
         let region = Region::new(memory, FLOOR, false);
-        if fill {
+        if large {
             region.advise_large();
         } else if capacity < BUSY_BYTES {
             region.advise_random();
         }
         // Where a reservation is none, a full disk shows here as an error, and not at a store as a signal.
-        let first = if fill { capacity as usize } else { FLOOR + 1 };
-        region.populate(0..first).map_err(io("reserve space for segment"))?;
+        region.populate(0..FLOOR + 1).map_err(io("reserve space for segment"))?;
         Ok(Fresh { file: unnamed, capacity, region })
     }
 
