@@ -208,9 +208,10 @@ impl Open {
     /// Writes and publishes a record.
     #[inline]
     pub(crate) fn write_record(mut self, record: &Checked<'_>) {
-        let mut claim = self.claim.take().expect("open");
-        record.write(self.place, self.witness, self.ingest, |at, bytes| put(&mut claim, at, bytes));
-        claim.commit();
+        let claim = self.claim.as_mut().expect("open");
+        claim.fetch_ahead(0, claim.length());
+        record.write(self.place, self.witness, self.ingest, |at, bytes| put(claim, at, bytes));
+        self.claim.take().expect("open").commit();
     }
 
     /// Writes and publishes the records of a batch; all of them or, if this process dies first, none.
@@ -221,6 +222,7 @@ impl Open {
             let place = Place { offset: self.place.offset + start as u64, ..self.place };
             let word = record.word();
             let witness = self.witness.saturating_add((start / frame::ALIGN) as u32);
+            claim.fetch_ahead(start, word.span());
             record.write(place, witness, self.ingest, |at, bytes| claim.put(start + at, bytes));
             start += word.span();
         }
@@ -257,13 +259,23 @@ fn put(claim: &mut Claim, at: usize, bytes: &[u8]) {
     if at == 0 { claim.put(4, &bytes[4..]) } else { claim.put(at, bytes) }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        let Some(mut claim) = self.claim.take() else { return };
+impl Open {
+    /// Publishes a claim that was not finished, as one that holds nothing.
+    #[cold]
+    fn void(&self, mut claim: Claim) {
         let word = Word::new(Kind::Void, claim.length());
         let header = FrameHeader { word, witness: self.witness, ingest: self.ingest };
         put(&mut claim, 0, &header.encode(header.seal(self.place)));
         claim.commit_as(word.0);
+    }
+}
+
+impl Drop for Open {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.void(claim);
+        }
     }
 }
 
