@@ -88,21 +88,25 @@ pub(crate) enum Kind {
 pub(crate) struct Word(pub(crate) u32);
 
 impl Word {
+    #[inline]
     pub(crate) fn new(kind: Kind, length: usize) -> Word {
         assert!(length <= LENGTH as usize);
         Word(length as u32 | (kind as u32) << KIND_SHIFT)
     }
 
+    #[inline]
     fn record(length: usize, level: Option<Level>, meta: bool) -> Word {
         let level = level.map_or(0, |level| level as u32);
         Word(Word::new(Kind::Record, length).0 | level << LEVEL_SHIFT | if meta { META } else { 0 })
     }
 
+    #[inline]
     pub(crate) fn length(self) -> usize {
         (self.0 & LENGTH) as usize
     }
 
     /// Bytes to the frame after this one: of a batch, to the frame after all of it.
+    #[inline]
     pub(crate) fn span(self) -> usize {
         padded(self.length())
     }

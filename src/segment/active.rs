@@ -44,12 +44,12 @@ pub(crate) struct Fresh {
 impl Fresh {
     /// Makes the file. Nothing of it is durable before the first sync of its region.
     ///
-    /// With `fill` its pages are made as well, large ones where the filesystem has them: at half the cost a page, but
-    /// then syncs write units as large. For a writer that will have filled it in a moment.
+    /// With `large` its pages will be as large as the filesystem has them: at half the cost a page, but then syncs
+    /// write units as large. For a writer that will have filled it in a moment.
     ///
     /// # Errors
     /// `NoSpace`, `Io`. Nothing is left behind.
-    pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, capacity: u64, fill: bool) -> Result<Fresh> {
+    pub(crate) fn new(vfs: &Arc<dyn Vfs>, dir: &Path, capacity: u64, large: bool) -> Result<Fresh> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("{TEMPORARY}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let unnamed = Unnamed { vfs: Arc::clone(vfs), path: dir.join(name), named: false };
@@ -58,14 +58,13 @@ impl Fresh {
         file.allocate(capacity).map_err(io("reserve space for segment"))?;
         let memory = file.map(capacity as usize, Access::Write).map_err(io("map segment"))?;
         let region = Region::new(memory, FLOOR, false);
-        if fill {
+        if large {
             region.advise_large();
         } else if capacity < BUSY_BYTES {
             region.advise_random();
         }
         // Where a reservation is none, a full disk shows here as an error, and not at a store as a signal.
-        let first = if fill { capacity as usize } else { FLOOR + 1 };
-        region.populate(0..first).map_err(io("reserve space for segment"))?;
+        region.populate(0..FLOOR + 1).map_err(io("reserve space for segment"))?;
         Ok(Fresh { file: unnamed, capacity, region })
     }
 
@@ -209,9 +208,10 @@ impl Open {
     /// Writes and publishes a record.
     #[inline]
     pub(crate) fn write_record(mut self, record: &Checked<'_>) {
-        let mut claim = self.claim.take().expect("open");
-        record.write(self.place, self.witness, self.ingest, |at, bytes| put(&mut claim, at, bytes));
-        claim.commit();
+        let claim = self.claim.as_mut().expect("open");
+        claim.fetch_ahead(0, claim.length());
+        record.write(self.place, self.witness, self.ingest, |at, bytes| put(claim, at, bytes));
+        self.claim.take().expect("open").commit();
     }
 
     /// Writes and publishes the records of a batch; all of them or, if this process dies first, none.
@@ -222,6 +222,7 @@ impl Open {
             let place = Place { offset: self.place.offset + start as u64, ..self.place };
             let word = record.word();
             let witness = self.witness.saturating_add((start / frame::ALIGN) as u32);
+            claim.fetch_ahead(start, word.span());
             record.write(place, witness, self.ingest, |at, bytes| claim.put(start + at, bytes));
             start += word.span();
         }
@@ -258,13 +259,23 @@ fn put(claim: &mut Claim, at: usize, bytes: &[u8]) {
     if at == 0 { claim.put(4, &bytes[4..]) } else { claim.put(at, bytes) }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        let Some(mut claim) = self.claim.take() else { return };
+impl Open {
+    /// Publishes a claim that was not finished, as one that holds nothing.
+    #[cold]
+    fn void(&self, mut claim: Claim) {
         let word = Word::new(Kind::Void, claim.length());
         let header = FrameHeader { word, witness: self.witness, ingest: self.ingest };
         put(&mut claim, 0, &header.encode(header.seal(self.place)));
         claim.commit_as(word.0);
+    }
+}
+
+impl Drop for Open {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            self.void(claim);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! | thread  | waits for                          | does                                                        |
 //! |---------|------------------------------------|-------------------------------------------------------------|
 //! | sync    | a stream with something to sync    | lets the interval pass, syncs every such stream, seals      |
-//! | ready   | a writer that nears untouched pages | touches pages ahead of it, makes its next segment's file    |
+//! | ready   | a writer that nears untouched pages | touches pages ahead of it, makes its next segments' files   |
 //! | compact | a second                           | follows the clock, applies retention, lets go of idle streams |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -147,8 +147,10 @@ pub(crate) struct Core {
     writer: Mutex<Writer>,
     /// Held while the active segment changes.
     rolling: Mutex<()>,
-    /// Guards the next segment's file, if it was made ready; held while it is being made.
-    next: Mutex<Option<Fresh>>,
+    /// Held while a file of a segment to come is being made ready.
+    making: Mutex<()>,
+    /// Guards the files of the segments to come that were made ready, the next one first.
+    next: Mutex<VecDeque<Fresh>>,
     /// The segments, oldest first: a snapshot, replaced whole.
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// Files under a segment's name that are no part of the log, as far as anybody came by them.
@@ -328,7 +330,7 @@ impl Core {
         self.writer.lock().state = State::ReadOnly;
         // Whoever makes a file in the stream's directory now has it, or will make none.
         let _rolling = self.rolling.lock();
-        *self.next.lock() = None;
+        self.forget_next();
         self.signal.raise();
     }
 

@@ -134,9 +134,7 @@ impl Core {
     /// Makes the next segment part of the log, from the file made ready if it serves.
     fn start_segment(&self, old: Option<&Active>, last: Last, length: usize, hot: bool) -> Result<Active> {
         let capacity = self.capacity_after(old, length, hot);
-        // Waits for the file where it is just being made.
-        let ready = self.next.lock().take().filter(|fresh| capacity <= fresh.capacity);
-        let fresh = match ready {
+        let fresh = match self.take_next(capacity) {
             Some(fresh) => fresh,
             None => self.reserve(capacity, next_capacity(0, 0, length, 0, false), hot)?,
         };
@@ -263,7 +261,7 @@ impl Core {
     /// Of the sync; the stream is then poisoned.
     pub(crate) fn detach(self: &Arc<Core>) -> Result<()> {
         let _rolling = self.rolling.lock();
-        *self.next.lock() = None;
+        self.forget_next();
         let (taken, end) = {
             let mut writer = self.writer.lock();
             match writer.state {

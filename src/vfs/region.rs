@@ -44,6 +44,11 @@ pub(crate) use crate::format::span::{CLAIMED, FLOOR, LENGTH, padded};
 #[cfg(target_os = "linux")]
 const UNMAP_FROM: usize = 256 << 10;
 
+/// Bytes ahead of a span that its writer brings into the cache: what is appended while memory answers once.
+const FETCH_AHEAD: usize = 2 << 10;
+/// Bytes that come into the cache together.
+const LINE: usize = 64;
+
 /// Where a region's bytes are.
 pub enum Memory {
     /// A mapped file.
@@ -183,6 +188,7 @@ impl Region {
     }
 
     #[cfg(not(tailwater_loom))]
+    #[inline]
     fn word(&self, position: usize) -> &Word {
         assert!(position.is_multiple_of(4) && position + 4 <= self.capacity, "a word lies in the region"); // R1
         self.watch.touches_word();
@@ -430,6 +436,7 @@ impl Tail {
     }
 
     /// Where the next claim will begin.
+    #[inline]
     pub(crate) fn next(&self) -> usize {
         self.next
     }
@@ -497,6 +504,24 @@ impl Claim {
         self.length
     }
 
+    /// Brings into the cache what will be written soon after `length` bytes at `at` of the span: each line once, as span
+    /// follows span.
+    ///
+    /// A lock waits until the stores before it have reached the cache. So where each of them has to wait for memory, appends wait
+    /// one after the other, and the processor fetches nothing ahead beyond the end of a page.
+    #[inline]
+    pub(crate) fn fetch_ahead(&self, at: usize, length: usize) {
+        // SAFETY: R6.
+        let region = unsafe { &*self.region };
+        let end = self.start + at + length;
+        let mut position = (self.start + at + FETCH_AHEAD).max(end).next_multiple_of(LINE);
+        let until = (end + FETCH_AHEAD).min(region.capacity);
+        while position < until {
+            prefetch(region.base.wrapping_add(position));
+            position += LINE;
+        }
+    }
+
     /// Copies `bytes` to `at` bytes into the span, behind its commit word.
     #[inline]
     pub(crate) fn put(&mut self, at: usize, bytes: &[u8]) {
@@ -529,6 +554,20 @@ impl Claim {
             region.frozen.store(self.end(), Ordering::Release); // R4
         }
     }
+}
+
+/// Tells the processor that the line at `address` will be written soon. An address without memory is no fault.
+#[inline(always)]
+fn prefetch(address: *mut u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[allow(unused_unsafe, reason = "safe in newer Rust")]
+    // SAFETY: a hint, to which every address will do.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
 }
 
 #[cfg(test)]
