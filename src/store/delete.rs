@@ -74,7 +74,7 @@ impl Shared {
         drop(catalog);
         let mut outcome = Ok(());
         for &id in &ids {
-            self.quiet.lock().remove(&id);
+            self.quiet.lock().forget(id);
             if let Some(changes) = &changes {
                 changes.forget(id);
             }

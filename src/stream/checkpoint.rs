@@ -90,6 +90,17 @@ impl Core {
         })
     }
 
+    /// How often the checkpoint was written.
+    #[cfg(test)]
+    pub(crate) fn checkpoint_generation(&self) -> u64 {
+        self.checkpoint.lock().now.generation
+    }
+
+    /// Whether the checkpoint may say that frames follow what it knows of.
+    pub(crate) fn may_be_unclean(&self) -> bool {
+        self.checkpoint.lock().may_be_unclean()
+    }
+
     /// Says that the log ends at `end`, all of it durable, and nobody writes.
     pub(crate) fn mark_clean(&self, end: u64) -> Result<()> {
         let last_ingest = self.writer.lock().last_ingest;
