@@ -86,6 +86,8 @@ pub(crate) struct Shared {
     quiet: Mutex<Quiet>,
     /// The store's time when it was last kept on disk.
     marked: AtomicI64,
+    /// Whether the next open was told to look for streams that are being deleted; held while it is.
+    deleting: Mutex<bool>,
     /// Held while the store is closed.
     closing: Mutex<()>,
     /// Held during a tick, so that closing waits for it.
@@ -172,6 +174,7 @@ impl Store {
             sessions: Mutex::new(None),
             quiet: Mutex::default(),
             marked: AtomicI64::new(opened),
+            deleting: Mutex::new(false),
             closing: Mutex::new(()),
             ticking: Mutex::new(()),
             lock: Mutex::new(lock),
