@@ -318,7 +318,7 @@ mod tests {
 
     const DIR: &str = "/store";
     const COUNT: usize = 20;
-    const DAMAGED: usize = 5;
+    const DAMAGED: usize = 1;
 
     fn options(disk: &SimDisk) -> Options {
         let clock = Arc::new(SimClock::new(1_700_000_000_000_000_000));
