@@ -26,7 +26,14 @@ pub(crate) struct CheckpointFile {
 }
 
 impl CheckpointFile {
-    pub(crate) fn new(vfs: &Arc<dyn Vfs>, path: PathBuf, now: Checkpoint, exists: bool) -> CheckpointFile {
+    pub(crate) fn new(
+        vfs: &Arc<dyn Vfs>,
+        mut path: PathBuf,
+        now: Checkpoint,
+        exists: bool,
+    ) -> CheckpointFile {
+        // Of streams there may be very many.
+        path.shrink_to_fit();
         CheckpointFile { vfs: Arc::clone(vfs), path, now, exists, failed: false }
     }
 
@@ -87,7 +94,10 @@ impl Core {
             now.end = durable;
             now.epoch = epoch;
             now.epoch_start = epoch_start;
-        })
+        })?;
+        // The file says it now.
+        *self.meta.lock() = Vec::new();
+        Ok(())
     }
 
     /// How often the checkpoint was written.

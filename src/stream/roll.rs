@@ -304,7 +304,12 @@ impl Core {
             self.writer.lock().active = Some(active);
             return Err(err);
         }
-        self.unsealed.lock().retain(|entry| entry.segment.base != active.segment.base);
+        {
+            let mut unsealed = self.unsealed.lock();
+            unsealed.retain(|entry| entry.segment.base != active.segment.base);
+            // Quiet streams may be very many.
+            unsealed.shrink_to_fit();
+        }
         active.segment.set_left_at(end);
         give_back(&active);
         Ok(())
