@@ -260,7 +260,7 @@ fn a_page_zeroed_above_what_is_durable_is_torn_and_what_follows_it_counted() {
     let machine = Machine::new();
     let (_store, stream) = machine.create();
     let synced = stream.append_with(&Record::new(&[1; 3000]), Durability::Sync).unwrap();
-    let rest: Vec<_> = (2..12).map(|number| stream.append(&Record::new(&[number; 3000])).unwrap()).collect();
+    let rest: Vec<_> = (2..8).map(|number| stream.append(&Record::new(&[number; 3000])).unwrap()).collect();
     // All of it reached the disk but for one page, and nothing says that it had to.
     let file = machine.segments().pop().unwrap();
     let disk = machine.disk.fork_crashed(Crash::KeepAll);

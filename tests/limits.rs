@@ -186,7 +186,7 @@ fn without_address_space_left_an_append_that_rolls_fails_and_later_ones_go_on() 
 
 #[test]
 fn a_file_that_may_not_grow_is_an_error_and_later_appends_go_on() {
-    check("fsize", &[ErrorKind::Io, ErrorKind::NoSpace], |_| 40_000);
+    check("fsize", &[ErrorKind::Io, ErrorKind::NoSpace], |_| 20_000);
 }
 
 /// Tries what one may want of a store, and says how each went.

@@ -82,7 +82,7 @@ fn check(machine: &Machine, image: &Image, crash: Crash) -> usize {
 
 #[test]
 fn every_subset_of_unsynced_pages_leaves_a_prefix_and_what_is_cut_is_counted() {
-    let (machine, image) = half_synced(150);
+    let (machine, image) = half_synced(100);
     let pages = image.dirty_pages();
     assert!((5..=10).contains(&pages), "{pages} pages");
     let mut counts = std::collections::BTreeSet::new();

@@ -14,7 +14,7 @@ use crate::vfs::{Access, TEMPORARY, Vfs};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// The smallest segment: what a stream of few records costs.
-pub(crate) const MIN_BYTES: u64 = 64 << 10;
+pub(crate) const MIN_BYTES: u64 = 32 << 10;
 
 /// From this size on a segment's pages are touched ahead of the writer, and the next one is made ready.
 pub(crate) const BUSY_BYTES: u64 = 1 << 20;

@@ -74,10 +74,13 @@ impl Segment {
         stream: StreamId,
         base: u64,
     ) -> Segment {
+        let mut path = dir.join(file_name(base));
+        // Of segments there may be very many.
+        path.shrink_to_fit();
         Segment {
             vfs: Arc::clone(vfs),
             maps: Arc::clone(maps),
-            path: dir.join(file_name(base)),
+            path,
             store,
             stream,
             base,

@@ -11,13 +11,22 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use crate::store::{Quiet, Shared, TickReport};
+use crate::store::quiet::Known;
+use crate::store::{Shared, TickReport};
+use crate::stream::Core;
 use crate::stream::env::Env;
 use crate::sync::atomic::Ordering;
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// How often the compactor looks.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Streams that a turn of the compactor opens at the most to see what has expired. After an open of the store that is each, and those
+/// in use are not to wait until it is through with the others.
+const LOOKS: usize = 1_000;
+
+/// When a stream that could not be looked at is tried again.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// Starts the threads. They end when the store is closed or its last handle goes.
 ///
@@ -100,32 +109,54 @@ impl Shared {
         self.env.check_open()?;
         let now = Timestamp::from_nanos(self.env.clock.look().store);
         self.env.maps.clear();
-        let ids: Vec<_> = self.catalog.lock().all_streams().map(|entry| entry.id).collect();
         let mut report = TickReport::default();
         let mut outcome = Ok(());
-        for id in ids {
-            match self.compact_stream(id, all, now, &mut report) {
-                Err(err) if !matches!(err.kind(), ErrorKind::NotFound | ErrorKind::StreamDeleted) => {
-                    outcome = outcome.and(Err(err));
-                }
-                _ => {}
+        let mut keep = |done: Result<()>| match done {
+            Err(err) if !matches!(err.kind(), ErrorKind::NotFound | ErrorKind::StreamDeleted) => {
+                outcome = std::mem::replace(&mut outcome, Ok(())).and(Err(err));
             }
+            _ => {}
+        };
+        // Before those that the loop lets go of are among them.
+        let due = self.due(all, now);
+        for core in self.loaded.all() {
+            keep(self.compact_stream(core, all, now, &mut report));
         }
-        let sessions = self.sessions_if_any().and_then(|sessions| match sessions {
+        for id in due {
+            let done = self.core(id).and_then(|core| self.compact_stream(core, all, now, &mut report));
+            if done.is_err() {
+                // Whoever cannot be looked at is not to keep the others from it.
+                let known = Known { due: now.saturating_add(RETRY), last_ingest: Timestamp::MAX };
+                self.quiet.lock().note(id, known);
+            }
+            keep(done);
+        }
+        keep(self.sessions_if_any().and_then(|sessions| match sessions {
             Some(sessions) => sessions.tick(now),
             None => Ok(()),
-        });
-        outcome.and(sessions).map(|()| report)
+        }));
+        outcome.map(|()| report)
     }
 
-    fn compact_stream(&self, id: StreamId, all: bool, now: Timestamp, report: &mut TickReport) -> Result<()> {
-        let in_memory = self.loaded.get(id);
-        let is_ours = in_memory.is_none();
-        let core = match in_memory {
-            Some(core) => core,
-            None if !all && self.quiet.lock().get(&id).is_some_and(|quiet| now < quiet.due) => return Ok(()),
-            None => self.core(id)?,
-        };
+    /// Streams that are not in memory and that retention has to look at, or all of those.
+    fn due(&self, all: bool, now: Timestamp) -> Vec<StreamId> {
+        if !all && !self.quiet.lock().may_be_due(now) {
+            return Vec::new();
+        }
+        let catalog = self.catalog.lock();
+        self.loaded.with(|is_loaded| {
+            let ids = catalog.all_streams().map(|entry| entry.id).filter(|id| !is_loaded(*id));
+            if all { ids.collect() } else { self.quiet.lock().due(now, ids, LOOKS) }
+        })
+    }
+
+    fn compact_stream(
+        &self,
+        core: Arc<Core>,
+        all: bool,
+        now: Timestamp,
+        report: &mut TickReport,
+    ) -> Result<()> {
         report.streams += 1;
         if all || Timestamp::from_nanos(core.due.load(Ordering::Relaxed)) <= now {
             let retained = core.retain()?;
@@ -133,12 +164,58 @@ impl Shared {
             report.removed_bytes += retained.bytes;
         }
         core.idle()?;
-        if is_ours && !core.is_attached() {
-            // Opened for this only: it does not stay in memory, but when to look again does.
-            let due = Timestamp::from_nanos(core.due.load(Ordering::Relaxed));
-            self.quiet.lock().insert(id, Quiet { due, last_ingest: core.last_ingest() });
-            self.loaded.remove_unused(id, &core);
-        }
+        self.let_go(core);
         Ok(())
+    }
+
+    /// Has a stream go from memory that nobody uses and that is at rest; when to look at it again stays.
+    pub(super) fn let_go(&self, core: Arc<Core>) {
+        let id = core.id;
+        self.loaded.remove_unused(id, core, |core| {
+            let at_rest = core.is_at_rest();
+            if at_rest {
+                let due = Timestamp::from_nanos(core.due.load(Ordering::Relaxed));
+                self.quiet.lock().note(id, Known { due, last_ingest: core.last_ingest() });
+            }
+            at_rest
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::sim::{SimClock, SimDisk};
+    use crate::{Options, Record, StreamName, StreamSpec};
+
+    #[test]
+    fn a_quiet_stream_is_taken_up_without_a_mark_and_once_nobody_holds_it_goes_from_memory() {
+        let clock = SimClock::new(1_700_000_000_000_000_000);
+        let options =
+            Options::new().background(false).vfs(Arc::new(SimDisk::new())).clock(Arc::new(clock.clone()));
+        let store = options.open("/store").unwrap();
+        let stream = store.create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        let id = stream.id();
+        let mut end = stream.append(&Record::new("1")).unwrap().end();
+        let pass = |seconds| {
+            clock.advance(Duration::from_secs(seconds));
+            store.tick().unwrap();
+        };
+        let marks = |core: &Core| core.checkpoint_generation();
+        let marked = marks(&stream.core);
+        for _ in 0..2 {
+            pass(4);
+            end = stream.append(&Record::new("2")).unwrap().end();
+            assert_eq!(marks(&stream.core), marked, "a sync in the way of an append");
+        }
+        pass(61);
+        assert!(stream.core.is_at_rest() && marks(&stream.core) == marked + 1);
+        assert!(store.shared.loaded.get(id).is_some(), "somebody holds it");
+        drop(stream);
+        pass(1);
+        assert!(store.shared.loaded.get(id).is_none());
+        assert_eq!(store.shared.compact(false).unwrap().streams, 0, "it is known not to be due");
+        let stream = store.stream("a").unwrap();
+        assert_eq!((stream.published().unwrap(), stream.recovery().clean), (end, true));
     }
 }

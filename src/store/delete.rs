@@ -5,7 +5,8 @@
 //! | before the catalogue's change       | marks in directories of streams that it knows | takes the marks away: nothing was deleted |
 //! | after it                            | marks in directories of streams that it does not | removes what is marked         |
 //!
-//! A stream without a directory has no files, and needs no mark.
+//! A stream without a directory has no files, and needs no mark. Before the first mark of all the file `deleting` says that there are
+//! any, so that an open of a store in which nothing was deleted looks for none.
 
 use std::collections::HashSet;
 use std::io;
@@ -45,6 +46,7 @@ impl Shared {
         which: impl Fn(&Catalog) -> Result<Vec<StreamId>>,
         change: impl FnOnce(&mut Catalog) -> Result<()>,
     ) -> Result<()> {
+        self.note_deleting()?;
         let mut marked = HashSet::new();
         let (mut catalog, ids) = loop {
             let ids = which(&self.catalog.lock())?;
@@ -74,7 +76,7 @@ impl Shared {
         drop(catalog);
         let mut outcome = Ok(());
         for &id in &ids {
-            self.quiet.lock().remove(&id);
+            self.quiet.lock().forget(id);
             if let Some(changes) = &changes {
                 changes.forget(id);
             }
@@ -90,6 +92,16 @@ impl Shared {
             outcome = outcome.and(dir::remove_tree(&*self.env.vfs, &self.stream_dir(id)));
         }
         outcome
+    }
+
+    /// Leaves word for the next open that it has to look for marks, unless a deletion before did.
+    fn note_deleting(&self) -> Result<()> {
+        let mut noted = self.deleting.lock();
+        if !*noted {
+            dir::note_deleting(&*self.env.vfs, &self.dir)?;
+            *noted = true;
+        }
+        Ok(())
     }
 
     /// Marks the stream's directory, if it has one.

@@ -6,7 +6,7 @@ use crate::catalog::Catalog;
 use crate::format::envelope;
 use crate::mutants::{self, Mutant};
 use crate::vfs::guard::Mark;
-use crate::vfs::{self, EntryKind, Lock, Vfs};
+use crate::vfs::{self, Access, EntryKind, Lock, Vfs};
 use crate::{Error, ErrorKind, Result, StreamId};
 
 /// Names in a store's directory, and in a stream's.
@@ -18,6 +18,7 @@ pub(crate) mod names {
     pub(crate) const SESSIONS: &str = "sessions";
     pub(crate) const META: &str = "meta";
     pub(crate) const DELETED: &str = "deleted";
+    pub(crate) const DELETING: &str = "deleting";
 }
 
 const CLOCK_MAGIC: envelope::Magic = *b"\x89TWCK\r\n\x1a";
@@ -73,23 +74,49 @@ pub(super) fn remove_unfinished(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Says, durably and before any stream is marked, that streams may be marked: without it no open looks for any.
+pub(super) fn note_deleting(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let path = dir.join(names::DELETING);
+    vfs.replace(&path, &[]).map_err(|err| Error::io("write", &path, err))
+}
+
 /// Finishes deletions that a crash interrupted.
 pub(super) fn remove_deleted(vfs: &dyn Vfs, dir: &Path, catalog: &Catalog) -> Result<()> {
+    let note = dir.join(names::DELETING);
+    match vfs.open(&note, Access::Read) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        _ => {}
+    }
     let streams = dir.join(names::STREAMS);
     let entries = vfs.list(&streams).map_err(|err| Error::io("list directory", &streams, err))?;
+    let mut all = true;
     for entry in entries {
         let stream = streams.join(&entry.name);
         if entry.name.parse::<StreamId>().is_ok_and(|id| catalog.stream(id).is_ok()) {
             // Marked perhaps, and then the catalogue's change was lost: the caller was never told that it is gone. With the
             // mark `repair` would not bring it back. Where it cannot be removed now, the next open tries again.
-            let _ = vfs.remove_file(&stream.join(names::DELETED));
+            let unmarked = match vfs.remove_file(&stream.join(names::DELETED)) {
+                Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                removed => removed.and_then(|()| vfs.sync_dir(&stream)),
+            };
+            all &= unmarked.is_ok();
             continue;
         }
-        let Ok(files) = vfs.list(&stream) else { continue };
+        if entry.kind != EntryKind::Directory {
+            continue;
+        }
+        let Ok(files) = vfs.list(&stream) else {
+            all = false;
+            continue;
+        };
         // Without anything in it, its mark went last.
         if files.is_empty() || files.iter().any(|file| file.name == names::DELETED) {
             remove_tree(vfs, &stream)?;
         }
+    }
+    if all {
+        // It tells of no stream any more once these are gone for good, and costs the next open a look where it stays.
+        let _ = vfs.sync_dir(&streams).and_then(|()| vfs.remove_file(&note));
     }
     Ok(())
 }
@@ -126,4 +153,40 @@ pub(super) fn remove_tree(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
         }
     }
     Err(Error::new(ErrorKind::Io, format!("remove directory {}: files keep appearing in it", dir.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::vfs::sim::SimDisk;
+    use crate::{Options, Record, StreamName, StreamSpec};
+
+    #[test]
+    fn marks_are_looked_for_where_something_was_deleted_and_nowhere_else() {
+        let disk = SimDisk::new();
+        let open = || Options::new().background(false).vfs(Arc::new(disk.clone())).open("/store").unwrap();
+        let create = |store: &crate::Store, name| {
+            let stream = store.create_stream(StreamSpec::new(StreamName::new(name).unwrap())).unwrap();
+            stream.append(&Record::new("1")).unwrap();
+            stream.id()
+        };
+        let has = |name: &str| disk.list(Path::new("/store")).unwrap().iter().any(|entry| entry.name == name);
+        let store = open();
+        let id = create(&store, "a");
+        store.close().unwrap();
+        let dir = Path::new("/store").join(names::STREAMS).join(id.to_string());
+        let is_marked = || disk.list(&dir).unwrap().iter().any(|entry| entry.name == names::DELETED);
+        disk.write_file(dir.join(names::DELETED), &[]);
+        open().close().unwrap();
+        assert!(is_marked() && !has(names::DELETING));
+        let store = open();
+        create(&store, "b");
+        store.delete_stream("b").unwrap();
+        store.close().unwrap();
+        assert!(has(names::DELETING));
+        open().close().unwrap();
+        assert!(!is_marked() && !has(names::DELETING));
+    }
 }

@@ -30,11 +30,22 @@ impl Loaded {
         open: impl FnOnce() -> Result<Arc<Core>>,
     ) -> Result<Arc<Core>> {
         let slot = Arc::clone(self.slots.lock().entry(id).or_default());
-        let mut slot = slot.lock();
-        match &*slot {
-            Some(core) => Ok(Arc::clone(core)),
-            None => Ok(Arc::clone(slot.insert(open()?))),
+        let opened = {
+            let mut slot = slot.lock();
+            match &*slot {
+                Some(core) => return Ok(Arc::clone(core)),
+                None => open().map(|core| Arc::clone(slot.insert(core))),
+            }
+        };
+        if opened.is_err() {
+            // A slot that nobody waits in is not to be taken for a stream in memory.
+            let mut slots = self.slots.lock();
+            if slots.get(&id).is_some_and(|other| Arc::ptr_eq(other, &slot)) && Arc::strong_count(&slot) == 2
+            {
+                slots.remove(&id);
+            }
         }
+        opened
     }
 
     /// Every stream in memory; waits for those that are being opened.
@@ -49,14 +60,23 @@ impl Loaded {
         slot.lock().take()
     }
 
-    /// Forgets a stream that nobody but the caller, who holds `core`, uses.
-    pub(crate) fn remove_unused(&self, id: StreamId, core: &Arc<Core>) {
+    /// Calls `look` with a test of who is in memory, or being opened. Nobody comes or goes meanwhile.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&dyn Fn(StreamId) -> bool) -> T) -> T {
+        let slots = self.slots.lock();
+        look(&|id| slots.contains_key(&id))
+    }
+
+    /// Forgets a stream that nobody but the caller uses, if `may` says so.
+    pub(crate) fn remove_unused(&self, id: StreamId, core: Arc<Core>, may: impl FnOnce(&Core) -> bool) {
         let mut slots = self.slots.lock();
         // Nobody can come by the stream while the slots are locked, unless it waits in its slot already.
         let unused =
-            slots.get(&id).is_some_and(|slot| Arc::strong_count(slot) == 1) && Arc::strong_count(core) == 2;
-        if unused {
-            slots.remove(&id);
+            slots.get(&id).is_some_and(|slot| Arc::strong_count(slot) == 1) && Arc::strong_count(&core) == 2;
+        if unused && may(&core) {
+            let slot = slots.remove(&id);
+            // The last of it goes without the lock.
+            drop(slots);
+            drop((slot, core));
         }
     }
 }

@@ -7,6 +7,7 @@ mod inspect;
 mod loaded;
 mod options;
 mod papers;
+mod quiet;
 mod repair;
 mod session;
 mod snapshot;
@@ -35,6 +36,7 @@ use crate::{Error, ErrorKind, Quotas, Result, StreamId, TenantId, Timestamp};
 
 use dir::names;
 use loaded::Loaded;
+use quiet::Quiet;
 
 pub use inspect::{SegmentReport, inspect};
 pub use options::Options;
@@ -81,24 +83,17 @@ pub(crate) struct Shared {
     /// Guards the tail sessions, opened at their first use; held while they are.
     sessions: Mutex<Option<Arc<Registry>>>,
     /// What is known of streams that are not in memory.
-    quiet: Mutex<HashMap<StreamId, Quiet>>,
+    quiet: Mutex<Quiet>,
     /// The store's time when it was last kept on disk.
     marked: AtomicI64,
+    /// Whether the next open was told to look for streams that are being deleted; held while it is.
+    deleting: Mutex<bool>,
     /// Held while the store is closed.
     closing: Mutex<()>,
     /// Held during a tick, so that closing waits for it.
     ticking: Mutex<()>,
     /// Released when the store is closed.
     lock: Mutex<Option<Lock>>,
-}
-
-/// What is known of a stream that is not in memory, and that nobody appends to therefore.
-#[derive(Debug, Clone, Copy)]
-struct Quiet {
-    /// When retention has to look again.
-    due: Timestamp,
-    /// Ingest time of its last record.
-    last_ingest: Timestamp,
 }
 
 impl Store {
@@ -177,8 +172,9 @@ impl Store {
             loaded: Loaded::default(),
             changes: Mutex::default(),
             sessions: Mutex::new(None),
-            quiet: Mutex::new(HashMap::new()),
+            quiet: Mutex::default(),
             marked: AtomicI64::new(opened),
+            deleting: Mutex::new(false),
             closing: Mutex::new(()),
             ticking: Mutex::new(()),
             lock: Mutex::new(lock),
@@ -488,7 +484,7 @@ impl Shared {
 
     /// Has a stream that is in memory keep to what the catalogue says of it now.
     fn apply(&self, id: StreamId) {
-        self.quiet.lock().remove(&id);
+        self.quiet.lock().forget(id);
         // Before the catalogue's lock, which whoever is opening the stream waits for.
         let Some(core) = self.loaded.get(id) else { return };
         let catalog = self.catalog.lock();

@@ -17,7 +17,7 @@ use crate::format::index::reserve;
 use crate::segment::walk::{Found, Frames};
 use crate::segment::{Segment, parse_file_name, seal};
 use crate::store::Options;
-use crate::store::dir::{lock, names, read_mark};
+use crate::store::dir::{lock, names, note_deleting, read_mark};
 use crate::store::snapshot::link_or_copy;
 use crate::stream::open::{put_aside, set_aside};
 use crate::stream::{Core, Recovery};
@@ -64,6 +64,8 @@ fn repair_with(options: Options, dir: &Path) -> Result<RepairReport> {
         ));
     }
     let held = lock(&*vfs, dir)?;
+    // What a lost catalogue knew of deletions is lost with it.
+    note_deleting(&*vfs, dir)?;
     repair_catalog(&options, dir, &mut report)?;
     drop(held);
     let store = options.background(false).create(false).open(dir)?;
@@ -316,7 +318,7 @@ mod tests {
 
     const DIR: &str = "/store";
     const COUNT: usize = 20;
-    const DAMAGED: usize = 5;
+    const DAMAGED: usize = 1;
 
     fn options(disk: &SimDisk) -> Options {
         let clock = Arc::new(SimClock::new(1_700_000_000_000_000_000));

@@ -14,7 +14,7 @@ use crate::session::merge::{Reading, as_sessions, reader_at};
 use crate::session::registry::{Live, Registry, closed};
 use crate::session::{OnExpired, Polled, Scope, SessionInfo, SessionSpec, SessionStart, SessionState};
 use crate::store::dir::names;
-use crate::store::{Quiet, Shared, Store, Tenant};
+use crate::store::{Shared, Store, Tenant};
 use crate::stream::changes::Changes;
 use crate::stream::{Core, Keep, Limit, Member, Waiter, Waiting};
 use crate::vfs::new_id;
@@ -577,7 +577,7 @@ impl Shared {
         }
         let in_memory = self.loaded.get(id);
         let is_ours = in_memory.is_none();
-        if is_ours && self.quiet.lock().get(&id).is_some_and(|quiet| !reading.may_hold(id, quiet.last_ingest))
+        if is_ours && self.quiet.lock().get(id).is_some_and(|known| !reading.may_hold(id, known.last_ingest))
         {
             return Ok(());
         }
@@ -593,11 +593,9 @@ impl Shared {
         if reading.may_hold(id, look.last_ingest) {
             return reading.add(unkept(core), filter(live, entry, &member));
         }
-        if is_ours && !core.is_attached() {
+        if is_ours {
             // Opened for this only.
-            let due = Timestamp::MIN;
-            self.quiet.lock().entry(id).or_insert(Quiet { due, last_ingest: look.last_ingest });
-            self.loaded.remove_unused(id, &core);
+            self.let_go(core);
         }
         Ok(())
     }

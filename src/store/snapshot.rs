@@ -38,14 +38,18 @@ impl Shared {
         let streams = target.join(names::STREAMS);
         vfs.create_dir_all(&streams).map_err(io("create directory", &streams))?;
         for id in ids {
-            match self.core(id).and_then(|core| core.snapshot(&streams.join(id.to_string()))) {
+            let copy = |core: Arc<Core>| {
+                let meta = self.catalog.lock().meta(id)?.encode();
+                core.snapshot(&streams.join(id.to_string()), &meta)
+            };
+            match self.core(id).and_then(copy) {
                 Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
                 done => done?,
             }
         }
         vfs.sync_dir(&streams).map_err(io("sync directory", &streams))?;
         if let Some(sessions) = self.session_log()? {
-            sessions.snapshot(&target.join(names::SESSIONS))?;
+            sessions.snapshot(&target.join(names::SESSIONS), &[])?;
         }
         vfs.sync_dir(target).map_err(io("sync directory", target))
     }
@@ -53,7 +57,7 @@ impl Shared {
 
 impl Core {
     /// Copies the stream as it is now, up to its published end, marked clean.
-    fn snapshot(self: &Arc<Core>, target: &Path) -> Result<()> {
+    fn snapshot(self: &Arc<Core>, target: &Path, meta: &[u8]) -> Result<()> {
         self.check()?;
         let end = self.published()?;
         let segments = self.segments();
@@ -104,7 +108,7 @@ impl Core {
         let path = target.join(crate::stream::CHECKPOINT);
         vfs.replace(&path, &bytes).map_err(|err| Error::io("write checkpoint", &path, err))?;
         let path = target.join(names::META);
-        vfs.replace(&path, &self.meta()).map_err(|err| Error::io("write", &path, err))
+        vfs.replace(&path, meta).map_err(|err| Error::io("write", &path, err))
     }
 }
 

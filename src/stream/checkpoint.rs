@@ -26,7 +26,14 @@ pub(crate) struct CheckpointFile {
 }
 
 impl CheckpointFile {
-    pub(crate) fn new(vfs: &Arc<dyn Vfs>, path: PathBuf, now: Checkpoint, exists: bool) -> CheckpointFile {
+    pub(crate) fn new(
+        vfs: &Arc<dyn Vfs>,
+        mut path: PathBuf,
+        now: Checkpoint,
+        exists: bool,
+    ) -> CheckpointFile {
+        // Of streams there may be very many.
+        path.shrink_to_fit();
         CheckpointFile { vfs: Arc::clone(vfs), path, now, exists, failed: false }
     }
 
@@ -87,7 +94,21 @@ impl Core {
             now.end = durable;
             now.epoch = epoch;
             now.epoch_start = epoch_start;
-        })
+        })?;
+        // The file says it now.
+        *self.meta.lock() = Vec::new();
+        Ok(())
+    }
+
+    /// How often the checkpoint was written.
+    #[cfg(test)]
+    pub(crate) fn checkpoint_generation(&self) -> u64 {
+        self.checkpoint.lock().now.generation
+    }
+
+    /// Whether the checkpoint may say that frames follow what it knows of.
+    pub(crate) fn may_be_unclean(&self) -> bool {
+        self.checkpoint.lock().may_be_unclean()
     }
 
     /// Says that the log ends at `end`, all of it durable, and nobody writes.

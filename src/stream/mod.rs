@@ -163,7 +163,7 @@ pub(crate) struct Core {
     /// Held while segments are sealed.
     sealing: Mutex<()>,
     checkpoint: Mutex<CheckpointFile>,
-    /// What the file `meta` says or will say.
+    /// What the file `meta` will say, until it is made.
     meta: Mutex<Vec<u8>>,
     /// Offset up to which the log is durable.
     durable: AtomicU64,
@@ -358,11 +358,6 @@ impl Core {
     pub(crate) fn current_epoch(&self) -> (Epoch, u64) {
         let writer = self.writer.lock();
         (writer.epoch, writer.epoch_start)
-    }
-
-    /// What the file `meta` says or will say.
-    pub(crate) fn meta(&self) -> Vec<u8> {
-        self.meta.lock().clone()
     }
 
     fn cursor_at(&self, epoch: Epoch, offset: u64, ingest: Timestamp) -> Cursor {

@@ -561,7 +561,7 @@ fn build(
         synced: Condvar::new(),
         sealing: Mutex::new(()),
         checkpoint: Mutex::new(CheckpointFile::new(&env.vfs, path, checkpoint, has_checkpoint)),
-        meta: Mutex::new(opening.meta),
+        meta: Mutex::new(if has_checkpoint { Vec::new() } else { opening.meta }),
         durable: AtomicU64::new(end.durable),
         log_start: AtomicU64::new(found.log_start),
         doomed: Mutex::new(Vec::new()),

@@ -10,8 +10,11 @@ use crate::stream::{Core, State};
 use crate::sync::atomic::Ordering;
 use crate::{Error, Result, Timestamp};
 
-/// How long after its last append a stream is let go of.
+/// How long after its last append a stream is unmapped.
 const IDLE: Duration = Duration::from_secs(3);
+
+/// How long after its last append a stream is marked clean, which the next append has to take back with a sync.
+const REST: Duration = Duration::from_secs(60);
 
 /// What one pass over a stream did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -114,10 +117,19 @@ impl Core {
         self.env.vfs.sync_dir(&self.dir).map_err(|err| Error::io("sync directory", &self.dir, err))
     }
 
-    /// Lets go of the stream's memory if nothing was appended for a while.
+    /// Lets go of the stream's memory if nothing was appended for a while, and marks it clean after a longer one.
     pub(crate) fn idle(self: &Arc<Core>) -> Result<()> {
-        let quiet = self.writer.lock().last_ingest.saturating_add(IDLE) <= self.env.clock.now();
-        if quiet && self.is_attached() && !self.is_poisoned() { self.detach() } else { Ok(()) }
+        let (last, attached, state) = {
+            let writer = self.writer.lock();
+            (writer.last_ingest, writer.active.is_some(), writer.state)
+        };
+        let now = self.env.clock.now();
+        let is_quiet = |time| last.saturating_add(time) <= now;
+        match state {
+            State::Open if is_quiet(REST) && (attached || self.may_be_unclean()) => self.detach(),
+            State::Open if is_quiet(IDLE) && attached => self.unmap(),
+            _ => Ok(()),
+        }
     }
 
     fn facts(&self, segments: &[Arc<Segment>], index: usize, segment: &Segment) -> Result<Facts> {

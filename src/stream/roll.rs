@@ -255,11 +255,24 @@ impl Core {
         Ok(())
     }
 
-    /// Lets go of the active segment: everything durable, marked clean, unmapped. The next append takes it up again.
+    /// Lets go of the active segment: everything durable, unmapped, marked clean. The next append takes it up again.
     ///
     /// # Errors
     /// Of the sync; the stream is then poisoned.
     pub(crate) fn detach(self: &Arc<Core>) -> Result<()> {
+        self.leave(true)
+    }
+
+    /// Lets go of the active segment: everything durable, unmapped. Not marked clean, it costs the next append no sync to take it
+    /// up again, and the next open a look at its frames if this process dies before it is.
+    ///
+    /// # Errors
+    /// Of the sync; the stream is then poisoned.
+    pub(crate) fn unmap(self: &Arc<Core>) -> Result<()> {
+        self.leave(false)
+    }
+
+    fn leave(self: &Arc<Core>, clean: bool) -> Result<()> {
         let _rolling = self.rolling.lock();
         self.forget_next();
         let (taken, end) = {
@@ -275,7 +288,7 @@ impl Core {
         };
         let Some(active) = taken else {
             // Whoever wanted to append and found no room said that frames may follow, and none did.
-            if self.checkpoint.lock().may_be_unclean() {
+            if clean && self.may_be_unclean() {
                 self.sync_to(end).and_then(|()| self.seal_rolled())?;
                 // Where that cannot be taken back, the next open looks for itself.
                 let _ = self.mark_clean(end);
@@ -283,12 +296,18 @@ impl Core {
             return Ok(());
         };
         // The segment stays in `unsealed` while the sync looks for it.
-        let synced = self.sync_to(end).and_then(|()| self.seal_rolled()).and_then(|()| self.mark_clean(end));
+        let synced = self.sync_to(end).and_then(|()| self.seal_rolled());
+        let synced = synced.and_then(|()| if clean { self.mark_clean(end) } else { Ok(()) });
         if let Err(err) = synced {
             self.writer.lock().active = Some(active);
             return Err(err);
         }
-        self.unsealed.lock().retain(|entry| entry.segment.base != active.segment.base);
+        {
+            let mut unsealed = self.unsealed.lock();
+            unsealed.retain(|entry| entry.segment.base != active.segment.base);
+            // Quiet streams may be very many.
+            unsealed.shrink_to_fit();
+        }
         active.segment.set_left_at(end);
         give_back(&active);
         Ok(())
@@ -309,8 +328,18 @@ impl Core {
         self.segments().last().filter(|last| last.end().is_none()).cloned()
     }
 
-    pub(crate) fn is_attached(&self) -> bool {
-        self.writer.lock().active.is_some()
+    /// Whether the files say all there is to know of the stream: to open it anew would find it as it is. What recovery found
+    /// is kept for whoever asks.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let is_open = {
+            let writer = self.writer.lock();
+            writer.active.is_none() && writer.state == State::Open
+        };
+        is_open
+            && self.recovery.clean
+            && !self.may_be_unclean()
+            && self.doomed.lock().is_empty()
+            && self.strangers.lock().is_empty()
     }
 }
 
