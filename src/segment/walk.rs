@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::format::frame::{self, ALIGN, Bad, Frame, Header, Kind, Place};
+use crate::format::frame::{self, ALIGN, Bad, Checker, Frame, Header, Kind, Place};
 use crate::mutants::{self, Mutant};
 
 /// The frames of a segment: its bytes behind the first page, as far as they count.
@@ -62,9 +62,10 @@ impl<'a> Frames<'a> {
     ) -> u64 {
         let (bytes, before) = (self.at(offset), offset - origin);
         let until = bytes.len().min(until.saturating_sub(offset) as usize);
+        let checker = Checker::default();
         let (mut at, mut left) = (0, most);
         while at < until && 0 < left {
-            let Some(word) = frame::sound_record(&bytes[at..], self.place(offset + at as u64)) else { break };
+            let Some(word) = checker.record(&bytes[at..], self.place(offset + at as u64)) else { break };
             places.push(((before + at as u64) / ALIGN as u64) as u32);
             at += word.span();
             left -= 1;
