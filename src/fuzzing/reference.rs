@@ -49,10 +49,8 @@ fn lies(segment: &Segment, at: usize) -> Lies {
     let place = segment.salt.wrapping_add(segment.base + at as u64);
     let hash = mix(mix(place ^ (u64::from(word) | u64::from(witness) << 32)) ^ LE::read_u64(&bytes[8..]));
     let payload = if kind == 0 || kind == 3 { &bytes[24..length] } else { &[] };
-    let mut crc = crc32fast::Hasher::new_with_initial(hash as u32);
-    crc.update(payload);
     let sound = LE::read_u32(&bytes[16..]) == (hash >> 32) as u32
-        && LE::read_u32(&bytes[20..]) == crc.finalize()
+        && LE::read_u32(&bytes[20..]) == crc32fast::hash(payload) ^ hash as u32
         && (kind != 0 || word >> 30 & 1 == 0 || has_metadata(payload).is_some())
         && (kind != 3 || length == 40);
     let batch = kind == 1;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::format::frame::{self, ALIGN, Bad, Frame, Header, Kind, Place};
+use crate::format::frame::{self, ALIGN, Bad, Checker, Frame, Header, Kind, Place};
 use crate::mutants::{self, Mutant};
 
 /// The frames of a segment: its bytes behind the first page, as far as they count.
@@ -21,7 +21,7 @@ impl<'a> Frames<'a> {
     }
 
     #[inline]
-    fn at(&self, offset: u64) -> &'a [u8] {
+    fn at(self, offset: u64) -> &'a [u8] {
         &self.bytes[(offset - self.base) as usize..]
     }
 
@@ -40,6 +40,37 @@ impl<'a> Frames<'a> {
     #[inline]
     pub(crate) fn header(&self, offset: u64) -> Option<Header> {
         Header::decode(self.at(offset), self.place(offset))
+    }
+
+    /// The header of the frame at `offset`, which was checked before.
+    #[inline]
+    pub(crate) fn checked(&self, offset: u64) -> Header {
+        Header::of_checked(self.at(offset))
+    }
+
+    /// Goes over sound records, from one that may begin at `offset` to the last that begins before `until`, `most` at the most, and
+    /// notes where they begin, in units of [`ALIGN`] behind `origin`. Returns the offset behind them.
+    // A function of its own: a scan stays in this loop, and what it needs stays in registers.
+    #[inline(never)]
+    pub(crate) fn records(
+        self,
+        offset: u64,
+        until: u64,
+        most: usize,
+        origin: u64,
+        places: &mut Vec<u32>,
+    ) -> u64 {
+        let (bytes, before) = (self.at(offset), offset - origin);
+        let until = bytes.len().min(until.saturating_sub(offset) as usize);
+        let checker = Checker::default();
+        let (mut at, mut left) = (0, most);
+        while at < until && 0 < left {
+            let Some(word) = checker.record(&bytes[at..], self.place(offset + at as u64)) else { break };
+            places.push(((before + at as u64) / ALIGN as u64) as u32);
+            at += word.span();
+            left -= 1;
+        }
+        offset + at as u64
     }
 
     /// The frames from `offset` on by their headers alone, payloads checked for no more than their form, past stretches

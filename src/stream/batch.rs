@@ -1,7 +1,7 @@
 //! Records read together: a lent stretch of a segment, decoded as it is looked at.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, slice};
 
 use crate::filter::Filter;
 use crate::format::Epoch;
@@ -45,8 +45,8 @@ pub struct Batch {
     /// Offset of the first lent byte.
     pub(crate) offset: u64,
     pub(crate) records: usize,
-    /// Where the records that passed a filter begin, in units of [`ALIGN`]; `None`: all are there.
-    pub(crate) chosen: Option<Arc<[u32]>>,
+    /// Where the records begin, in units of [`ALIGN`]; `None`: every record of the stretch is one, and they are few.
+    pub(crate) places: Option<Arc<Vec<u32>>>,
     pub(crate) cursor: Cursor,
 }
 
@@ -68,31 +68,22 @@ impl Batch {
 
     /// The record at `offset`, where one of the batch begins.
     pub(crate) fn record_at(&self, offset: u64) -> RecordRef<'_> {
-        let found = self.record_from((offset - self.offset) as usize);
-        found.expect("a record of the batch begins there").0
+        self.record(&self.lent, (offset - self.offset) as usize)
     }
 
-    /// The first record that begins `at` bytes behind the start, where a frame begins, or later; and where it ends.
+    /// The record that begins at `at` in the batch's `bytes`.
     #[inline]
-    pub(super) fn record_from(&self, at: usize) -> Option<(RecordRef<'_>, usize)> {
-        let bytes: &[u8] = &self.lent;
-        let mut at = at;
-        while at < bytes.len() {
-            let offset = self.offset + at as u64;
-            let rest = &bytes[at..];
-            let header = Header::of_checked(rest);
-            at += header.word.step();
-            if header.word.kind() == Some(Kind::Record) {
-                let payload = &rest[frame::HEADER..header.word.length()];
-                return Some((RecordRef { batch: self, offset, header, payload }, at));
-            }
-        }
-        None
+    fn record<'a>(&'a self, bytes: &'a [u8], at: usize) -> RecordRef<'a> {
+        let bytes = &bytes[at..];
+        let header = Header::of_checked(bytes);
+        let payload = &bytes[frame::HEADER..header.word.length()];
+        RecordRef { batch: self, offset: self.offset + at as u64, header, payload }
     }
 
     /// The records, oldest first.
     pub fn iter(&self) -> Records<'_> {
-        Records { batch: self, at: 0, rank: 0 }
+        let places = self.places.as_ref().map(|places| places.iter());
+        Records { batch: self, bytes: &self.lent, places, at: 0 }
     }
 }
 
@@ -116,10 +107,11 @@ impl fmt::Debug for Batch {
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
     batch: &'a Batch,
-    /// Where to look on, in bytes.
-    pub(super) at: usize,
-    /// The next of those chosen.
-    rank: usize,
+    bytes: &'a [u8],
+    /// Where the next ones begin. With the places at hand, none waits for the length of the one before it.
+    places: Option<slice::Iter<'a, u32>>,
+    /// Without places: where to look on.
+    at: usize,
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -127,13 +119,19 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<RecordRef<'a>> {
-        if let Some(chosen) = &self.batch.chosen {
-            self.at = *chosen.get(self.rank)? as usize * ALIGN;
-            self.rank += 1;
+        if let Some(places) = &mut self.places {
+            let place = *places.next()?;
+            return Some(self.batch.record(self.bytes, place as usize * ALIGN));
         }
-        let (record, behind) = self.batch.record_from(self.at)?;
-        self.at = behind;
-        Some(record)
+        while self.at < self.bytes.len() {
+            let at = self.at;
+            let word = Header::of_checked(&self.bytes[at..]).word;
+            self.at += word.step();
+            if word.kind() == Some(Kind::Record) {
+                return Some(self.batch.record(self.bytes, at));
+            }
+        }
+        None
     }
 }
 

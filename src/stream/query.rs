@@ -57,8 +57,8 @@ impl Query {
 #[derive(Clone, Default)]
 pub struct Page {
     batches: Vec<Batch>,
-    /// Each record as the number of its batch and its place there.
-    found: Vec<(usize, usize)>,
+    /// Each record as the number of its batch and its offset.
+    found: Vec<(usize, u64)>,
     gaps: Vec<Gap>,
     complete: bool,
 }
@@ -76,9 +76,7 @@ impl Page {
 
     /// The records, in the query's order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = RecordRef<'_>> + ExactSizeIterator {
-        self.found
-            .iter()
-            .map(|&(batch, at)| self.batches[batch].record_from(at).expect("a record was found there").0)
+        self.found.iter().map(|&(batch, offset)| self.batches[batch].record_at(offset))
     }
 
     /// What was passed on the way and holds no records any more, in the query's order.
@@ -197,15 +195,10 @@ impl<P: FnMut(&RecordRef<'_>) -> bool> Search<'_, P> {
                 Step::Records(batch) => {
                     let number = self.page.batches.len();
                     let before = self.page.found.len();
-                    let mut records = batch.iter();
                     let mut filled = None;
-                    loop {
-                        let at = records.at;
-                        let Some(record) = records.next().filter(|record| record.offset() < end) else {
-                            break;
-                        };
+                    for record in batch.iter().take_while(|record| record.offset() < end) {
                         if after.is_none_or(|after| after < record.offset()) && (self.passes)(&record) {
-                            self.page.found.push((number, at));
+                            self.page.found.push((number, record.offset()));
                             taken += 1;
                             if taken == limit {
                                 filled = Some(record.end());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::format::Epoch;
-use crate::format::frame::{Header, Kind};
+use crate::format::frame::{ALIGN, Header, Kind};
 use crate::format::index::{BLOCK, Index};
 use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
@@ -120,6 +120,21 @@ pub struct Reader {
     pub(super) place: Option<Standing>,
     /// `None`: every record passes.
     pub(super) sieve: Option<Sieve>,
+    /// Where the records of the last batch begin, to be used again once nobody holds that batch.
+    places: Option<Arc<Vec<u32>>>,
+}
+
+/// Up to this many records are looked for again by who visits them: a list of where they begin would cost more.
+const FEW: usize = 16;
+
+/// An empty list, in memory used before where nobody holds it any more.
+fn reused(kept: &mut Arc<Vec<u32>>) -> Vec<u32> {
+    let Some(places) = Arc::get_mut(kept) else {
+        *kept = Arc::default();
+        return Vec::new();
+    };
+    places.clear();
+    std::mem::take(places)
 }
 
 /// The segment a reader stands in.
@@ -188,7 +203,17 @@ impl Reader {
     fn new(core: Arc<Core>, keep: Keep, cursor: Cursor, place: Option<Standing>) -> Reader {
         core.readers.fetch_add(1, Ordering::Relaxed);
         let Cursor { offset, epoch, .. } = cursor;
-        Reader { core, _keep: keep, offset, epoch, cursor, durable_only: false, place, sieve: None }
+        Reader {
+            core,
+            _keep: keep,
+            offset,
+            epoch,
+            cursor,
+            durable_only: false,
+            place,
+            sieve: None,
+            places: None,
+        }
     }
 
     /// Goes to a position that the caller knows to be one.
@@ -370,33 +395,13 @@ impl Reader {
         let cutoff = self.core.cutoff();
         let most = self.offset.saturating_add(limit.bytes as u64);
         let start = self.offset;
-        let (mut at, mut records, mut last) = (start, 0, None);
-        while at < frames.end() && records < limit.records.max(1) && (at < most || records == 0) {
-            match frames.parse(at) {
-                Ok(frame) => {
-                    let behind = at + frame.header.word.step() as u64;
-                    match frame.kind() {
-                        Kind::Record => {
-                            let is_expired = frame.header.ingest < cutoff;
-                            if is_expired && records == 0 && !mutants::on(Mutant::ExpiredUnderWay) {
-                                self.offset = at;
-                                let visible = self.core.visible_from(cutoff)?.max(behind);
-                                return self.gap(visible, GapReason::Expired).map(Some);
-                            }
-                            records += 1;
-                            last = Some((behind, frame.header.ingest));
-                        }
-                        Kind::Batch | Kind::Void => {}
-                        Kind::Epoch if records == 0 => self.epoch = frame.epoch(),
-                        Kind::Lost if records == 0 => {
-                            self.offset = at;
-                            return self.gap(behind, GapReason::Corrupt).map(Some);
-                        }
-                        // What has a cursor of another epoch, or is no record, begins the next read.
-                        Kind::Epoch | Kind::Lost => break,
-                    }
-                    at = behind;
-                }
+        let mut places = (FEW < limit.records).then(|| reused(self.places.get_or_insert_default()));
+        // As far as this goes on: without a record, to the end.
+        let (mut at, mut until) = (start, frames.end());
+        let (mut records, mut last) = (0, start);
+        while at < until {
+            let frame = match frames.parse(at) {
+                Ok(frame) => frame,
                 Err(_) if records == 0 => {
                     let next = frames.resync(at + 8).unwrap_or(end.max(frames.end()));
                     if mutants::on(Mutant::SilentGap) {
@@ -407,18 +412,62 @@ impl Reader {
                     return self.gap(next, GapReason::Corrupt).map(Some);
                 }
                 Err(_) => break,
+            };
+            let behind = at + frame.header.word.step() as u64;
+            match frame.kind() {
+                Kind::Record => {
+                    if records == 0 {
+                        if frame.header.ingest < cutoff && !mutants::on(Mutant::ExpiredUnderWay) {
+                            self.offset = at;
+                            let visible = self.core.visible_from(cutoff)?.max(behind);
+                            return self.gap(visible, GapReason::Expired).map(Some);
+                        }
+                        until = until.min(most);
+                    }
+                    (last, records, at) = (at, records + 1, behind);
+                    if let Some(places) = &mut places {
+                        places.push(((last - start) / ALIGN as u64) as u32);
+                        // Mostly nothing but records follows.
+                        let left = limit.records - records;
+                        at = frames.records(behind, until, left, start, places);
+                        records = places.len();
+                        last = start + u64::from(places[records - 1]) * ALIGN as u64;
+                    }
+                    if limit.records <= records {
+                        break;
+                    }
+                    continue;
+                }
+                Kind::Batch | Kind::Void => {}
+                Kind::Epoch if records == 0 => self.epoch = frame.epoch(),
+                Kind::Lost if records == 0 => {
+                    self.offset = at;
+                    return self.gap(behind, GapReason::Corrupt).map(Some);
+                }
+                // What has a cursor of another epoch, or is no record, begins the next read.
+                Kind::Epoch | Kind::Lost => break,
             }
+            at = behind;
         }
         self.offset = at;
-        let Some((behind, ingest)) = last else { return Ok(None) };
+        if records == 0 {
+            return Ok(None);
+        }
+        let header = frames.checked(last);
+        let (behind, ingest) = (last + header.word.span() as u64, header.ingest);
         self.cursor = Cursor { epoch: self.epoch, offset: behind, ingest, ..self.cursor };
+        let places = places.map(|places| {
+            let kept = self.places.get_or_insert_default();
+            *Arc::get_mut(kept).expect("nobody has it yet") = places;
+            Arc::clone(kept)
+        });
         let batch = Batch {
             lent: lent.narrow(0..(behind - start) as usize),
             stream: self.core.id,
             epoch: self.epoch,
             offset: start,
             records,
-            chosen: None,
+            places,
             cursor: self.cursor,
         };
         Ok(Some(Step::Records(batch)))

@@ -223,7 +223,7 @@ impl Reader {
             epoch: self.epoch,
             offset: chosen.start,
             records: chosen.count(),
-            chosen: Some(chosen.places.into()),
+            places: Some(Arc::new(chosen.places)),
             cursor: self.cursor,
         }
     }
