@@ -479,9 +479,10 @@ impl World {
         let is_whole = |last: &Entry| torn.first().is_none_or(|first| first.batch != last.batch);
         assert!(candidates.last().is_none_or(is_whole), "a batch is kept as a whole or not at all");
         self.log = candidates;
-        // What recovery serves is durable.
-        self.durable = left;
-        assert_eq!(stream.durable(), self.tail);
+        // What a killed process had not made durable is served, and durable with the next sync.
+        let durable = stream.durable();
+        assert!(durable <= self.tail, "{durable} of {}", self.tail);
+        self.durable = self.log.partition_point(|entry| entry.end <= durable);
         for kept in &mut self.kept {
             if left < kept.consumed {
                 kept.lost = Some(kept.lost.map_or(left, |lost| lost.min(left)));

@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::io;
+
 use common::*;
-use tailwater::vfs::sim::Crash;
+use tailwater::vfs::sim::{Crash, Fault, Op};
 use tailwater::*;
 
 /// A log of which a power loss left the second segment and not the end of the first.
@@ -96,4 +98,62 @@ fn what_retention_began_and_the_next_opening_finishes_is_whole_after_a_power_los
         }
     }
     panic!("a tick takes that many calls");
+}
+
+#[test]
+fn what_was_synced_behind_damage_that_recovery_did_not_see_survives_a_power_failure() {
+    let machine = Machine::new();
+    let (_store, stream) = machine.create();
+    let hit = (0..20).map(|n| stream.append(&Record::new(&[n; 200])).unwrap()).nth(10).unwrap();
+    let segment = machine.segments().pop().unwrap();
+    machine.crash(Crash::KeepAll);
+    // In a body: after a kill recovery goes by headers.
+    machine.disk.flip_bit(&segment, (4096 + hit.offset() as usize + 100) * 8);
+    let (_store, stream) = machine.open().unwrap();
+    stream.append_with(&Record::new("synced"), Durability::Sync).unwrap();
+    machine.crash(Crash::DropUnsynced);
+    let (_store, stream) = machine.open().unwrap();
+    let mut reader = stream.read(Start::Beginning).unwrap();
+    let (seen, gaps) = drain(&mut reader, Limit::default());
+    assert_eq!(seen.last().map(|last| last.body.as_slice()), Some(&b"synced"[..]), "{:?}", stream.recovery());
+    assert_eq!((seen.len(), gaps.len()), (11, 1));
+}
+
+#[test]
+fn a_cursor_of_an_epoch_that_a_power_failure_took_diverges_where_the_log_was_cut() {
+    let machine = Machine::new();
+    let (_store, stream) = machine.create();
+    let kept = stream.append_with(&Record::new("kept"), Durability::Sync).unwrap();
+    stream.append(&Record::new("lost")).unwrap();
+    machine.crash(Crash::KeepAll);
+    // Served in an epoch whose mark never comes to the disk.
+    let (_store, stream) = machine.open().unwrap();
+    let lost = stream.append(&Record::new("lost, too")).unwrap();
+    machine.crash(Crash::DropUnsynced);
+    let (_store, stream) = machine.open().unwrap();
+    stream.append(&Record::new("new")).unwrap();
+    let refused = stream.read(Start::Cursor(lost.cursor())).unwrap_err();
+    let ErrorKind::CursorDiverged { safe } = *refused.kind() else { panic!("{refused}") };
+    assert!(kept.cursor() < safe && safe < lost.cursor());
+    assert_eq!(bodies(&stream, Start::Cursor(safe)), ["new"]);
+}
+
+#[test]
+fn a_failed_sync_after_a_kill_poisons_and_the_next_opening_starts_over() {
+    let machine = Machine::new();
+    let (_store, stream) = machine.create();
+    for n in 0..100 {
+        stream.append(&Record::new(&[n; 200])).unwrap();
+    }
+    machine.crash(Crash::KeepAll);
+    let (_store, stream) = machine.open().unwrap();
+    machine.disk.fail(Fault { op: Op::RegionSync, nth: 2, error: io::ErrorKind::Other, sticky: false });
+    assert_eq!(*stream.sync().unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(*stream.sync().unwrap_err().kind(), ErrorKind::Poisoned);
+    assert_eq!(bodies(&stream, Start::Beginning).len(), 100, "reads go on");
+    machine.crash(Crash::KeepAll);
+    let (_store, stream) = machine.open().unwrap();
+    stream.sync().unwrap();
+    machine.crash(Crash::DropUnsynced);
+    assert_eq!(bodies(&machine.open().unwrap().1, Start::Beginning).len(), 100);
 }

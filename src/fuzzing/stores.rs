@@ -304,8 +304,9 @@ impl World {
             self.log.is_empty() || self.log.last().map(batch) != torn.first().map(batch),
             "a batch is kept as a whole or not at all"
         );
-        // What recovery serves is durable.
-        (self.durable, self.tail) = (left, u64::MAX);
+        // What a killed process had not made durable is served, and durable with the next sync.
+        let is_durable = stream.published().is_ok_and(|end| end <= stream.durable());
+        (self.durable, self.tail) = (if is_durable { left } else { self.durable.min(left) }, u64::MAX);
         let Some((cursor, consumed)) = self.kept else { return };
         match stream.read(Start::Cursor(cursor)).map_err(|err| err.kind().clone()) {
             Ok(mut reader) => {

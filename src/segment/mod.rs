@@ -247,8 +247,8 @@ impl Segment {
         if !follow {
             return Ok(head.offset(region.published() as u64));
         }
-        if let Some(durable) = self.watermark(region)? {
-            region.trust((head.position(durable) as usize).min(region.capacity() & !7));
+        if let Some(mark) = self.watermark(region)? {
+            region.trust((head.position(mark.durable) as usize).min(region.capacity() & !7));
         }
         let position = region.publish_while(|bytes, position| {
             let base = head.offset(position as u64);
@@ -264,11 +264,11 @@ impl Segment {
         Ok(head.offset(position as u64))
     }
 
-    /// The offset up to which the writer last left word that the segment is durable.
-    pub(crate) fn watermark(&self, region: &Region) -> Result<Option<u64>> {
+    /// The word that the writer last left of how far the segment is durable.
+    pub(crate) fn watermark(&self, region: &Region) -> Result<Option<Watermark>> {
         let mut page = vec![0; header::PAGE];
         region.read_slot(0, &mut page);
-        Ok(Watermark::decode(&page, self.head()?).map(|mark| mark.durable))
+        Ok(Watermark::decode(&page, self.head()?))
     }
 
     /// Looks for a seal that another process wrote since.

@@ -16,6 +16,8 @@
 //! A claim is one only if what it covers is all that has no frame. Less, and a frame stands where the claim's writer would
 //! have written; more, and what follows it is damaged: "anything else".
 //!
+//! In the same boot records are told by their headers: what a killed process committed is whole.
+//!
 //! A batch is torn as a whole: X is then where it began. After damage nothing is written into the
 //! same segment any more; the stream rolls.
 
@@ -25,7 +27,7 @@ use crate::Timestamp;
 use crate::format::Epoch;
 use crate::format::frame::{Bad, Kind};
 use crate::mutants::{self, Mutant};
-use crate::segment::walk::{Found, Frames};
+use crate::segment::walk::{Found, Frames, Walk};
 
 /// A stretch without a valid frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +61,16 @@ pub(crate) struct Scan {
 
 /// Walks every frame of a segment.
 pub(crate) fn scan(frames: Frames<'_>) -> Scan {
-    let blank = frames.bytes.rchunks(8).take_while(|word| word.iter().all(|byte| *byte == 0)).count();
-    let written = frames.bytes.len().saturating_sub(blank * 8).next_multiple_of(8).min(frames.bytes.len());
+    collect(frames, frames.walk_unsettled(frames.base))
+}
+
+/// The same where a process died and the machine did not: bodies of records are left to who reads them.
+pub(crate) fn scan_committed(frames: Frames<'_>) -> Scan {
+    collect(frames, frames.walk_committed(frames.base))
+}
+
+fn collect(frames: Frames<'_>, walk: Walk<'_>) -> Scan {
+    let written = written(frames.bytes);
     let mut scan = Scan {
         base: frames.base,
         end: frames.base,
@@ -73,7 +83,7 @@ pub(crate) fn scan(frames: Frames<'_>) -> Scan {
         epochs: 0,
     };
     let mut batch = frames.base..frames.base;
-    for found in frames.walk_unsettled(frames.base) {
+    for found in walk {
         match found {
             Found::Frame(offset, frame) => {
                 let word = frame.header.word;
@@ -119,6 +129,15 @@ pub(crate) fn scan(frames: Frames<'_>) -> Scan {
         }
     }
     scan
+}
+
+/// Bytes up to the last word that is not zero.
+fn written(bytes: &[u8]) -> usize {
+    let is_blank = |chunk: &&[u8]| chunk.iter().fold(0, |all, byte| all | byte) == 0;
+    let blank = bytes.rchunks(256).take_while(is_blank).map(<[u8]>::len).sum::<usize>();
+    let bytes = &bytes[..bytes.len() - blank];
+    let blank = bytes.rchunks(8).take_while(is_blank).map(<[u8]>::len).sum::<usize>();
+    (bytes.len() - blank).next_multiple_of(8).min(bytes.len())
 }
 
 /// What is to be done.

@@ -127,12 +127,17 @@ impl<'a> Frames<'a> {
     /// Every frame from `offset` on, and every stretch that holds none. No claim is open in what is published, so what looks like
     /// one is damage of no more than its own frame.
     pub(crate) fn walk(self, offset: u64) -> Walk<'a> {
-        Walk { frames: self, at: offset, budget: self.budget(), claims: false }
+        Walk { frames: self, at: offset, budget: self.budget(), claims: false, bodies: true }
     }
 
     /// The same where a writer may have died: what a claim covers is passed over.
     pub(crate) fn walk_unsettled(self, offset: u64) -> Walk<'a> {
         Walk { claims: true, ..self.walk(offset) }
+    }
+
+    /// The same where a process died and the machine did not: all it committed is whole, so records count by their headers.
+    pub(crate) fn walk_committed(self, offset: u64) -> Walk<'a> {
+        Walk { bodies: false, ..self.walk_unsettled(offset) }
     }
 }
 
@@ -154,6 +159,8 @@ pub(crate) struct Walk<'a> {
     budget: usize,
     /// Whether claims count.
     claims: bool,
+    /// Whether the checksums of records are looked at.
+    bodies: bool,
 }
 
 impl<'a> Iterator for Walk<'a> {
@@ -165,7 +172,11 @@ impl<'a> Iterator for Walk<'a> {
         if self.frames.end() <= at {
             return None;
         }
-        match self.frames.parse(at) {
+        let parsed = match self.glance(at) {
+            Some(frame) => Ok(frame),
+            None => self.frames.parse(at),
+        };
+        match parsed {
             Ok(frame) => {
                 self.at = at + frame.header.word.step() as u64;
                 Some(Found::Frame(at, frame))
@@ -178,7 +189,16 @@ impl<'a> Iterator for Walk<'a> {
     }
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// The record at `at` by its header, where that is enough.
+    #[inline]
+    fn glance(&self, at: u64) -> Option<Frame<'a>> {
+        if self.bodies {
+            return None;
+        }
+        frame::glance(self.frames.at(at), self.frames.place(at)).filter(is_record)
+    }
+
     /// Where the walk goes on behind a place without a frame.
     fn after(&mut self, at: u64, bad: Bad) -> u64 {
         let end = self.frames.end();

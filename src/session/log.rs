@@ -36,6 +36,8 @@ impl Log {
     pub(crate) fn open(env: &Arc<Env>, dir: &Path) -> Result<(Log, Kept)> {
         let core = open(env, dir)?;
         let stream = Stream::new(core, Keep::new(Arc::new(())));
+        // What a session's owner is told of its position is durable, after a crash as before it.
+        stream.sync()?;
         let mut kept = Kept::default();
         let mut reader = stream.read(Start::Beginning)?;
         loop {

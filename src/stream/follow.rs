@@ -108,8 +108,8 @@ impl Core {
             return Ok(end);
         }
         let region = last.region()?;
-        if let Some(durable) = last.watermark(&region)? {
-            self.durable.fetch_max(durable, Ordering::AcqRel);
+        if let Some(mark) = last.watermark(&region)? {
+            self.durable.fetch_max(mark.durable, Ordering::AcqRel);
         }
         last.published(&region, true)
     }
@@ -131,8 +131,9 @@ pub(super) fn shown(
             && let Ok(region) = segment.region()
         {
             segment.look_for_seal(&region)?;
-            proven =
-                proven.max(segment.head()?.previous_durable).max(segment.watermark(&region)?.unwrap_or(0));
+            proven = proven
+                .max(segment.head()?.previous_durable)
+                .max(segment.watermark(&region)?.map_or(0, |mark| mark.durable));
         }
         if let Some(seal) = segment.seal() {
             reached = reached.max(seal.end);

@@ -225,6 +225,9 @@ struct Unsealed {
     rolled: Option<Active>,
     /// Its name and header are durable.
     named: bool,
+    /// Offset up to which a process wrote it that was killed: to be written anew before a sync proves anything.
+    owed: u64,
+    /// The generation of its last watermark.
     watermarks: u64,
 }
 

@@ -1,10 +1,11 @@
 //! Opening a stream: what its files say, and recovery where they were not closed.
 
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fmt, io};
+use std::{fmt, io, thread};
 
 use crate::format::Epoch;
 use crate::format::checkpoint::{self, Checkpoint};
@@ -12,7 +13,7 @@ use crate::format::frame::{self, Kind, Place, Word};
 use crate::format::header::{HEADER, HEADER_AT, Header, PAGE, Watermark};
 use crate::format::index::MAX_EPOCHS;
 use crate::mutants::{self, Mutant};
-use crate::segment::recover::{Decision, Scan, decide, scan};
+use crate::segment::recover::{Decision, Scan, decide, scan, scan_committed};
 use crate::segment::walk::Frames;
 use crate::segment::{Segment, parse_file_name};
 use crate::stream::changes::Changes;
@@ -31,6 +32,9 @@ use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 /// The directory of files that were set aside.
 pub(crate) const QUARANTINE: &str = "quarantine";
 
+/// Bytes of log to look at from which on another thread pays.
+const BYTES_A_THREAD: usize = 16 << 20;
+
 /// What opening a stream found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -41,7 +45,8 @@ pub struct Recovery {
     pub torn_bytes: u64,
     /// Appends that a killed process did not finish; they were never acknowledged.
     pub unfinished: usize,
-    /// Ranges of offsets that were durable once and cannot be read. Readers get a gap there.
+    /// Ranges of offsets that were durable once and cannot be read. Readers get a gap there. After a kill bodies are not
+    /// looked at, so damage in one is told to who reads it and not here.
     pub corrupt: Vec<Range<u64>>,
     /// Files moved to the stream's `quarantine` directory.
     pub set_aside: Vec<PathBuf>,
@@ -115,32 +120,33 @@ impl Core {
         }
     }
 
-    /// Begins a new epoch, durably.
-    fn raise_epoch(self: &Arc<Core>, number: u64) -> Result<()> {
+    /// Begins a new epoch: durable in the checkpoint, published in the log. `lost` is one that a crash left nothing of but the
+    /// checkpoint's word; it gets a mark as well, so that cursors of it have a place where they diverged.
+    fn raise_epoch(self: &Arc<Core>, number: u64, lost: Option<Epoch>) -> Result<()> {
         let epoch = Epoch { number, id: self.env.vfs.random() as u64 };
-        let (boot, durable) = (self.env.clock.boot_id(), self.durable());
+        let (boot, durable, end) = (self.env.clock.boot_id(), self.durable(), self.writer.lock().next());
+        let marks: Vec<Epoch> = lost.into_iter().chain([epoch]).collect();
+        let bytes = marks.len() * frame::EPOCH_BYTES;
         self.mark_unclean()?;
         self.checkpoint.lock().write(|now| {
             now.clean = false;
             now.boot = boot;
             now.epoch = epoch;
-            now.epoch_start = durable;
+            now.epoch_start = end + (bytes - frame::EPOCH_BYTES) as u64;
             now.end = durable;
         })?;
-        self.roll(frame::EPOCH_BYTES)?;
-        let end = {
-            let mut writer = self.writer.lock();
-            let ingest = self.env.clock.now().max(writer.last_ingest);
+        self.roll(bytes)?;
+        let mut writer = self.writer.lock();
+        let ingest = self.env.clock.now().max(writer.last_ingest);
+        for epoch in marks {
             let active = writer.active.as_mut().expect("roll installs a segment");
             let open = active.claim(Word::new(Kind::Epoch, frame::EPOCH_BYTES), ingest, durable);
             writer.epoch = epoch;
             writer.epoch_start = open.offset();
             writer.last_ingest = ingest;
-            let end = open.end();
             open.write_epoch(epoch);
-            end
-        };
-        self.sync_to(end)
+        }
+        Ok(())
     }
 }
 
@@ -283,20 +289,24 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     }
     let first_unsealed =
         found.segments.iter().rposition(|segment| segment.seal().is_some()).map_or(0, |last| last + 1);
-    let mut looked = Vec::new();
     let mut unreadable = Vec::new();
+    let boot = env.clock.boot_id();
+    let last_boot = found.checkpoint.and_then(|checkpoint| checkpoint.boot);
+    let same_boot = boot.is_some() && boot == last_boot;
+    // The process that died may have been told of a failed write-back, and we would not be.
+    let owes = last_boot.is_none() || same_boot;
+    let mut left = Vec::new();
     for segment in &found.segments[first_unsealed..] {
-        match look(segment) {
-            Ok(this) => looked.push(this),
+        match Left::new(segment, same_boot) {
+            Ok(this) => left.push(this),
             // Its header never became durable, or is damaged twice, or it is cut off before its frames: none can be told from
             // noise.
             Err(err) if *err.kind() == ErrorKind::Corrupt => unreadable.push(Arc::clone(segment)),
             Err(err) => return Err(err),
         }
     }
-    let boot = env.clock.boot_id();
-    let last_boot = found.checkpoint.and_then(|checkpoint| checkpoint.boot);
-    let same_boot = boot.is_some() && boot == last_boot;
+    look_at(&mut left);
+    let mut looked = left.into_iter().map(Left::looked).collect::<Result<Vec<_>>>()?;
     let proven = looked.iter().map(|this| this.scan.proven.max(this.watermark));
     let proven = proven.chain(found.checkpoint.map(|checkpoint| checkpoint.end)).max().unwrap_or(0);
     let sealed_end = found.segments[..first_unsealed]
@@ -322,7 +332,9 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     for (index, this) in looked.iter().enumerate() {
         this.segment.set_end(looked.get(index + 1).map_or(u64::MAX, |next| next.segment.base));
     }
-    let unsealed = carry_out(env, &looked, &decision, proven, last_boot.is_none() || same_boot)?;
+    let unsealed = carry_out(&looked, &decision, owes)?;
+    // Of the checkpoint as well, which is overwritten in place, and whose name its maker may not have come to sync.
+    env.vfs.sync_dir(&opening.dir).map_err(|err| Error::io("sync directory", &opening.dir, err))?;
 
     recovery.torn_bytes = decision.torn_bytes;
     recovery.unfinished = decision.void.len();
@@ -348,7 +360,7 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         found.segments.iter().rev().find_map(|segment| segment.seal()).map(|seal| seal.last_ingest);
     let end = End {
         offset: decision.end,
-        durable: decision.end,
+        durable: if owes { proven.max(sealed_end).min(decision.end) } else { decision.end },
         last_ingest: last_ingest
             .or(sealed_ingest)
             .max(found.checkpoint.map(|checkpoint| checkpoint.last_ingest))
@@ -356,8 +368,9 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         epoch,
         epoch_start,
     };
+    let lost = in_checkpoint.map(|(lost, _)| lost).filter(|lost| epoch < *lost);
     recovery.epoch = known.iter().map(|(epoch, _)| epoch.number).max().unwrap_or(0).saturating_add(1);
-    let crowded = looked.last().is_some_and(|this| MAX_EPOCHS <= this.scan.epochs + 1);
+    let crowded = looked.last().is_some_and(|this| MAX_EPOCHS <= this.scan.epochs + 2);
     if (decision.roll || crowded)
         && let Some(last) = looked.last()
     {
@@ -365,7 +378,11 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     }
     let core = build(env, opening, found, end, recovery, unsealed);
     if !mutants::on(Mutant::NoNewEpoch) {
-        core.raise_epoch(core.recovery.epoch)?;
+        core.raise_epoch(core.recovery.epoch, lost)?;
+    }
+    if !owes {
+        let end = core.writer.lock().next();
+        core.sync_to(end)?;
     }
     core.env.dirty.push(&core);
     Ok(core)
@@ -384,34 +401,92 @@ fn capacity_end(segment: &Segment) -> Result<u64> {
     Ok(head.base + (head.capacity - PAGE as u64))
 }
 
-/// Reads an unsealed segment with pread, so that what cannot be read is an error and not a signal.
-fn look(segment: &Arc<Segment>) -> Result<Looked> {
-    let head = *segment.head()?;
-    let file = segment.open(Access::Read)?;
-    let page = segment.read_page(&*file)?;
-    let size = file.size().map_err(|err| Error::io("read size of segment", &segment.path, err))?;
-    if size < PAGE as u64 {
-        let text = format!("read segment {}: {size} bytes are no segment", segment.path.display());
-        return Err(Error::new(ErrorKind::Corrupt, text));
-    }
-    let bytes = (size.min(head.capacity) - PAGE as u64) & !7;
-    // Behind the next segment's base there may be a footer, and no frame.
-    let bytes = segment.end().map_or(bytes, |end| bytes.min(end - segment.base));
-    let mut frames = vec![0; bytes as usize];
-    file.read_at(&mut frames, PAGE as u64).map_err(|err| Error::io("read segment", &segment.path, err))?;
-    let scan = scan(Frames { bytes: &frames, base: segment.base, salt: head.salt });
-    let watermark = Watermark::decode(&page, &head).map_or(0, |mark| mark.durable).max(head.previous_durable);
-    Ok(Looked { segment: Arc::clone(segment), scan, watermark })
+/// An unsealed segment, found to be one and not looked at yet.
+struct Left {
+    segment: Arc<Segment>,
+    file: Box<dyn File>,
+    head: Header,
+    watermark: u64,
+    /// Bytes that may hold frames.
+    bytes: usize,
+    /// The file's memory, where its frames are to be looked at there.
+    region: Option<Arc<Region>>,
+    scan: Option<Scan>,
 }
 
-/// Makes the files what was decided, durably; returns the segments that wait for their seal.
-fn carry_out(
-    env: &Env,
-    looked: &[Looked],
-    decision: &Decision,
-    proven: u64,
-    same_boot: bool,
-) -> Result<VecDeque<Unsealed>> {
+impl Left {
+    fn new(segment: &Arc<Segment>, same_boot: bool) -> Result<Left> {
+        let head = *segment.head()?;
+        let file = segment.open(Access::Read)?;
+        let page = segment.read_page(&*file)?;
+        let size = file.size().map_err(|err| Error::io("read size of segment", &segment.path, err))?;
+        if size < PAGE as u64 {
+            let text = format!("read segment {}: {size} bytes are no segment", segment.path.display());
+            return Err(Error::new(ErrorKind::Corrupt, text));
+        }
+        let bytes = (size.min(head.capacity) - PAGE as u64) & !7;
+        // Behind the next segment's base there may be a footer, and no frame.
+        let bytes = segment.end().map_or(bytes, |end| bytes.min(end - segment.base)) as usize;
+        // In the same boot the bytes are in memory as a rule.
+        let mapped = || {
+            let memory = file.map((size.min(head.capacity) & !7) as usize, Access::Read);
+            memory.map_err(|err| Error::io("map segment", &segment.path, err))
+        };
+        let region = if same_boot { Some(Region::new(mapped()?, FLOOR, true)) } else { None };
+        let watermark = Watermark::decode(&page, &head).map_or(0, |mark| mark.durable);
+        let watermark = watermark.max(head.previous_durable);
+        Ok(Left { segment: Arc::clone(segment), file, head, watermark, bytes, region, scan: None })
+    }
+
+    fn frames<'a>(&self, bytes: &'a [u8]) -> Frames<'a> {
+        Frames { bytes, base: self.segment.base, salt: self.head.salt }
+    }
+
+    /// Looks at what is mapped. What a killed process committed is whole, so records are told by their headers.
+    fn look(&mut self) {
+        let Some(mut region) = self.region.take() else { return };
+        self.scan = region.at_rest(FLOOR + self.bytes).ok().map(|bytes| scan_committed(self.frames(bytes)));
+    }
+
+    /// What was found, looked at with pread where it was not mapped, so that what cannot be read is an error and not a signal.
+    fn looked(mut self) -> Result<Looked> {
+        let scan = match self.scan.take() {
+            Some(scan) => scan,
+            None => {
+                let mut bytes = vec![0; self.bytes];
+                let read = self.file.read_at(&mut bytes, PAGE as u64);
+                read.map_err(|err| Error::io("read segment", &self.segment.path, err))?;
+                scan(self.frames(&bytes))
+            }
+        };
+        Ok(Looked { segment: self.segment, scan, watermark: self.watermark })
+    }
+}
+
+/// Looks at segments that are mapped, on as many threads as pay.
+fn look_at(left: &mut [Left]) {
+    let bytes: usize = left.iter().filter(|left| left.region.is_some()).map(|left| left.bytes).sum();
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let helpers = (bytes / BYTES_A_THREAD).min(cores - 1).min(left.len());
+    let waiting = Mutex::new(left.iter_mut());
+    let work = || {
+        loop {
+            let Some(next) = waiting.lock().next() else { return };
+            next.look();
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..helpers {
+            // Where there is no thread to be had, one is enough.
+            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+}
+
+/// Makes the files what was decided; returns the segments that wait for their seal, and those that are to be made durable anew
+/// before they are trusted to be: of what a process left that was killed, no more is known durable than what says so.
+fn carry_out(looked: &[Looked], decision: &Decision, owes: bool) -> Result<VecDeque<Unsealed>> {
     let mut unsealed = VecDeque::new();
     for (index, this) in looked.iter().enumerate() {
         let segment = &this.segment;
@@ -432,12 +507,14 @@ fn carry_out(
             file.write_at(&mark, head.position(range.start)).map_err(io("void claims in segment"))?;
         }
         let mut size = file.size().map_err(io("read size of segment"))?;
-        if size < head.capacity {
-            // Cut off by a crash or from outside. What is written here and synced reaches to the end that was decided.
+        let cut_off = size < head.capacity;
+        if cut_off {
+            // By a crash or from outside. What is written here and synced reaches to the end that was decided.
             file.allocate(head.capacity).map_err(io("reserve space for segment"))?;
             size = head.capacity;
         }
-        if last && end < this.scan.written.max(this.scan.end) && !mutants::on(Mutant::SkipZeroing) {
+        let cut = last && end < this.scan.written.max(this.scan.end) && !mutants::on(Mutant::SkipZeroing);
+        if cut {
             // A later frame must not find itself behind bytes of the frames that were cut.
             file.zero(head.position(end)..size).map_err(io("cut segment"))?;
         }
@@ -445,28 +522,26 @@ fn carry_out(
         let memory = file.map(mapped, Access::Write).map_err(io("map segment"))?;
         let position = (head.position(end) as usize).min(mapped);
         let region = Region::new(memory, position, false);
-        if same_boot && !mutants::on(Mutant::SkipRedirty) {
-            // The process that died may have been told of a failed write-back, and we would not be.
-            let from = (head.position(proven.max(segment.base)) as usize).min(position);
-            region.redirty(from..position);
-            region.redirty(0..FLOOR);
+        if !owes {
+            region.sync(0..position).map_err(io("sync segment"))?;
         }
-        region.sync(0..position).map_err(io("sync segment"))?;
-        file.sync().map_err(io("sync segment"))?;
+        if !owes || cut_off || cut {
+            file.sync().map_err(io("sync segment"))?;
+        }
         if !last || decision.roll {
             segment.set_end(end);
+        }
+        if owes || !last || decision.roll {
+            let watermarks = segment.watermark(&region)?.map_or(0, |mark| mark.generation);
             unsealed.push_back(Unsealed {
                 segment: Arc::clone(segment),
                 region,
                 rolled: None,
-                named: true,
-                watermarks: u64::MAX / 2,
+                named: !owes,
+                owed: if owes { end } else { 0 },
+                watermarks,
             });
         }
-    }
-    if let Some(this) = looked.first() {
-        let dir = this.segment.path.parent().expect("in a directory");
-        env.vfs.sync_dir(dir).map_err(|err| Error::io("sync directory", dir, err))?;
     }
     Ok(unsealed)
 }

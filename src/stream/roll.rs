@@ -119,15 +119,13 @@ impl Core {
             return Ok(None);
         };
         let active = Active::resume(Arc::clone(&segment), end)?;
+        let region = Arc::clone(active.region());
+        let watermarks = segment.watermark(&region)?.map_or(0, |mark| mark.generation);
         let mut unsealed = self.unsealed.lock();
-        unsealed.retain(|other| other.segment.base != segment.base);
-        unsealed.push_back(Unsealed {
-            segment,
-            region: Arc::clone(active.region()),
-            rolled: None,
-            named: true,
-            watermarks: 0,
-        });
+        let left = unsealed.iter().position(|other| other.segment.base == segment.base);
+        let left = left.and_then(|index| unsealed.remove(index));
+        let (named, owed) = left.map_or((true, 0), |left| (left.named, left.owed));
+        unsealed.push_back(Unsealed { segment, region, rolled: None, named, owed, watermarks });
         Ok(Some(active))
     }
 
@@ -155,6 +153,7 @@ impl Core {
             region: Arc::clone(active.region()),
             rolled: None,
             named: false,
+            owed: 0,
             watermarks: 0,
         };
         self.unsealed.lock().push_back(entry);

@@ -11,6 +11,7 @@ use crate::mutants::{self, Mutant};
 use crate::segment::seal::{self, NotSealed};
 use crate::stream::{Core, State, Stream};
 use crate::sync::atomic::Ordering;
+use crate::vfs::Access;
 use crate::vfs::region::FLOOR;
 use crate::{Error, Result};
 
@@ -97,10 +98,10 @@ impl Core {
             let unsealed = self.unsealed.lock();
             unsealed
                 .iter()
-                .map(|entry| (Arc::clone(&entry.segment), Arc::clone(&entry.region), entry.named))
+                .map(|entry| (Arc::clone(&entry.segment), Arc::clone(&entry.region), entry.named, entry.owed))
                 .collect()
         };
-        for (segment, region, named) in unsealed {
+        for (segment, region, named, owed) in unsealed {
             let durable = self.durable();
             // The end first: what is below it was claimed, and a claim is committed after a copy's time.
             let rolled = segment.end();
@@ -116,7 +117,7 @@ impl Core {
             if published <= durable && named {
                 continue;
             }
-            let from = durable.max(segment.base);
+            let from = durable.min(published).max(segment.base);
             let mut range = head.position(from) as usize..head.position(published.max(from)) as usize;
             if mutants::on(Mutant::SyncWholePages) {
                 range.end = range.start.max(range.end & !4095);
@@ -124,11 +125,25 @@ impl Core {
             if mutants::on(Mutant::DurableBeforeSync) {
                 self.durable.fetch_max(published, Ordering::AcqRel);
             }
+            let mark = {
+                let mut unsealed = self.unsealed.lock();
+                let entry = unsealed.iter_mut().find(|entry| entry.segment.base == segment.base);
+                // Somebody let go of it, which is done to what is durable.
+                let Some(entry) = entry else { continue };
+                entry.watermarks += 1;
+                Watermark { generation: entry.watermarks, durable: published }
+            };
             let synced = (|| {
+                let path = &segment.path;
+                let io = |doing: &'static str| move |err| Error::io(doing, path, err);
+                if 0 < owed && !mutants::on(Mutant::SkipRedirty) {
+                    let file = segment.open(Access::Write)?;
+                    for range in [0..FLOOR as u64, head.position(from)..head.position(owed.max(from))] {
+                        file.redirty(range).map_err(io("write segment anew"))?;
+                    }
+                }
                 if !named && !mutants::on(Mutant::SkipHeaderSync) {
-                    region
-                        .sync(0..FLOOR)
-                        .map_err(|err| Error::io("sync header of segment", &segment.path, err))?;
+                    region.sync(0..FLOOR).map_err(io("sync header of segment"))?;
                 }
                 if !named && !mutants::on(Mutant::SkipDirectorySync) {
                     self.env
@@ -136,7 +151,13 @@ impl Core {
                         .sync_dir(&self.dir)
                         .map_err(|err| Error::io("sync directory", &self.dir, err))?;
                 }
-                region.sync(range).map_err(|err| Error::io("sync segment", &segment.path, err))
+                region.sync(range).map_err(io("sync segment"))?;
+                region.write_slot(mark.at(), &mark.encode(head.salt));
+                if 0 < owed {
+                    // Recovery did not look at all of what was left. Where that is damaged, nothing but this proves what follows.
+                    region.sync(0..FLOOR).map_err(io("sync header of segment"))?;
+                }
+                Ok(())
             })();
             if let Err(err) = synced {
                 self.poison();
@@ -145,11 +166,9 @@ impl Core {
             self.durable.fetch_max(published, Ordering::AcqRel);
             let mut unsealed = self.unsealed.lock();
             if let Some(entry) = unsealed.iter_mut().find(|entry| entry.segment.base == segment.base) {
-                entry.named = true;
-                entry.watermarks += 1;
-                let mark = Watermark { generation: entry.watermarks, durable: published };
-                region.write_slot(mark.at(), &mark.encode(head.salt));
+                (entry.named, entry.owed) = (true, 0);
             }
+            drop(unsealed);
             if rolled.is_none() {
                 break;
             }

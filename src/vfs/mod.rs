@@ -18,6 +18,9 @@ pub mod sim;
 
 use region::Memory;
 
+/// Bytes that are read and written back at a time.
+const REDIRTY_BYTES: u64 = 256 << 10;
+
 /// How the names of unfinished files start. Whoever opens a directory for writing removes them.
 pub const TEMPORARY: &str = ".new-";
 
@@ -70,6 +73,22 @@ pub trait File: Send + Sync + Debug {
     fn punch(&self, range: Range<u64>) -> io::Result<()>;
     /// Makes the file's bytes and size durable.
     fn sync(&self) -> io::Result<()>;
+    /// Has the next sync write `range` anew with the bytes it holds: a sync that failed may have left pages that count as
+    /// written and are not.
+    fn redirty(&self, range: Range<u64>) -> io::Result<()> {
+        let mut buf = vec![0; (range.end - range.start).min(REDIRTY_BYTES) as usize];
+        let mut position = range.start;
+        while position < range.end {
+            let step = buf.len().min((range.end - position) as usize);
+            let read = self.read_at(&mut buf[..step], position)?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.write_at(&buf[..read], position)?;
+            position += read as u64;
+        }
+        Ok(())
+    }
     /// Maps the first `bytes` of the file. The file must be at least that large, and stay so. Syncing a part of the map
     /// makes the file's size and the place of its blocks durable as well, as `fdatasync` does.
     fn map(&self, bytes: usize, access: Access) -> io::Result<Memory>;

@@ -27,6 +27,8 @@
 //!   dropped while a claim is open it leaks that count: the memory outlives every claim.
 //! - **R7, other processes.** A writer in another process keeps the same rules for the same file; bytes
 //!   that break them (a foreign writer, a failing device) are outside what any map can promise.
+//! - **R8, at rest.** Whoever holds the only count of a region has all its bytes to itself: a `Tail` and a `Lent` own
+//!   a count, and a `Claim` is open only while its `Tail` lives or has leaked its count (R6).
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -61,8 +63,6 @@ pub enum Memory {
 pub trait HeapSync: Send + Sync {
     /// Makes `range` durable.
     fn sync(&self, range: Range<usize>) -> io::Result<()>;
-    /// Says that the pages of `range` were stored to, though their bytes are the same.
-    fn redirty(&self, _range: Range<usize>) {}
 }
 
 /// The bytes of a simulated file.
@@ -262,6 +262,23 @@ impl Region {
         Lent { region: Arc::clone(self), range }
     }
 
+    /// The bytes behind the slots up to `end`, while nobody holds the region but the caller: no tail and no claim is there
+    /// that could write, and nobody a slice could be lent to.
+    ///
+    /// # Errors
+    /// Where a page cannot be read, which would be a signal at its first use.
+    pub(crate) fn at_rest(self: &mut Arc<Region>, end: usize) -> io::Result<&[u8]> {
+        let region = Arc::get_mut(self).expect("a region at rest is held by nobody else");
+        assert!(FLOOR <= end && end <= region.capacity, "what is looked at lies in the region");
+        #[cfg(target_os = "linux")]
+        if let Memory::Mapped(map) = &region.memory {
+            map.advise_range(memmap2::Advice::PopulateRead, 0, end)?;
+        }
+        region.watch.reads(FLOOR..end);
+        // SAFETY: R1 and R8: the caller's `&mut` is the only way to the region, and outlives the slice.
+        Ok(unsafe { slice::from_raw_parts(region.base.add(FLOOR), end - FLOOR) })
+    }
+
     /// Copies a slot out.
     pub(crate) fn read_slot(&self, position: usize, buf: &mut [u8]) {
         assert!(buf.len().is_multiple_of(8));
@@ -321,21 +338,6 @@ impl Region {
 
     #[cfg(not(target_os = "linux"))]
     fn unmap_pages(&self, _: &Range<usize>) {}
-
-    /// Dirties every page of `range` with the bytes it holds, so that the next sync writes them anew.
-    pub(crate) fn redirty(&self, range: Range<usize>) {
-        assert!(!self.read_only && range.end <= self.capacity);
-        if let Memory::Heap(_, hook) = &self.memory {
-            hook.redirty(range.clone());
-        }
-        let mut position = range.start & !4095;
-        while position < range.end {
-            // A read-modify-write that changes nothing is still a store to the page. It goes through an
-            // atomic, and no slice is lent yet: recovery calls this before anything is served.
-            self.word(position).fetch_or(0, Ordering::AcqRel);
-            position += 4096;
-        }
-    }
 
     /// Asks for the pages of `range` ahead of use; an error says why they cannot be had (a full disk).
     pub(crate) fn populate(&self, range: Range<usize>) -> io::Result<()> {

@@ -683,6 +683,13 @@ impl File for SimFile {
         self.sync_pages(Op::Sync, 0..usize::MAX)
     }
 
+    // Without storing what readers may hold a slice of.
+    fn redirty(&self, range: Range<u64>) -> io::Result<()> {
+        let _state = self.enter_to_write(Op::Write)?;
+        self.inode.node.lock().redirty(touched(range.start as usize..range.end as usize));
+        Ok(())
+    }
+
     fn map(&self, bytes: usize, access: Access) -> io::Result<Memory> {
         let write = access != Access::Read;
         let _state = if write { self.enter_to_write(Op::Map)? } else { self.enter(Op::Map)? };
@@ -699,9 +706,5 @@ impl File for SimFile {
 impl HeapSync for SimFile {
     fn sync(&self, range: Range<usize>) -> io::Result<()> {
         self.sync_pages(Op::RegionSync, touched(range))
-    }
-
-    fn redirty(&self, range: Range<usize>) {
-        self.inode.node.lock().redirty(touched(range));
     }
 }

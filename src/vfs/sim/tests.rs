@@ -214,7 +214,7 @@ fn a_failed_sync_does_not_succeed_later_with_old_bytes_on_disk_unless_redirtied(
     again.sync().unwrap();
     assert_eq!(killed.fork_crashed(Crash::DropUnsynced).read_file(path())[first.start + 4], 0);
 
-    region.redirty(first.clone());
+    file.redirty(first.start as u64..first.end as u64).unwrap();
     region.sync(first.clone()).unwrap();
     assert_eq!(on_disk(first.start + 4), 1);
 
