@@ -146,10 +146,16 @@ impl Segment {
     /// # Errors
     /// `Io`; `Corrupt` where neither copy of the header is sound or it is another's; `Unsupported` where it is
     /// of a newer version.
+    #[inline]
     pub(crate) fn head(&self) -> Result<&Header> {
-        if let Some(head) = self.head.get() {
-            return Ok(head);
+        match self.head.get() {
+            Some(head) => Ok(head),
+            None => self.read_head(),
         }
+    }
+
+    #[cold]
+    fn read_head(&self) -> Result<&Header> {
         let file = self.open(Access::Read)?;
         let page = self.read_page(&*file)?;
         let head = self.check_page(&page)?;
@@ -208,7 +214,7 @@ impl Segment {
     /// # Errors
     /// As [`head`](Segment::head); a file that is shorter than it should be is mapped as far as it goes.
     pub(crate) fn region(&self) -> Result<Arc<Region>> {
-        let head = *self.head()?;
+        let head = self.head()?;
         let mut slot = self.region.lock();
         if let Some(region) = slot.upgrade() {
             return Ok(region);

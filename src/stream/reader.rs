@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::Epoch;
 use crate::format::frame::{ALIGN, Header, Kind};
+use crate::format::header::Header as Head;
 use crate::format::index::{BLOCK, Index};
 use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
@@ -150,10 +151,10 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    pub(super) fn new(segment: &Arc<Segment>) -> Result<Standing> {
-        let (head, region) = (*segment.head()?, segment.region()?);
-        let (salt, epoch) = (head.salt, head.epoch);
-        Ok(Standing { segment: Arc::clone(segment), region, salt, epoch, base: segment.base, index: None })
+    pub(super) fn new(segment: Arc<Segment>) -> Result<Standing> {
+        let region = segment.region()?;
+        let Head { salt, epoch, .. } = *segment.head()?;
+        Ok(Standing { region, salt, epoch, base: segment.base, index: None, segment })
     }
 
     pub(super) fn position(&self, offset: u64) -> usize {
@@ -167,8 +168,8 @@ impl Standing {
         if held <= self.position(offset) {
             return Ok(None);
         }
-        let lent = self.region.lend(self.position(offset)..held);
-        Ok(Frames { bytes: &lent, base: offset, salt: self.salt }.header(offset))
+        let bytes = self.region.show(self.position(offset)..held);
+        Ok(Frames { bytes, base: offset, salt: self.salt }.header(offset))
     }
 }
 
@@ -200,6 +201,8 @@ impl Stream {
 }
 
 impl Reader {
+    // A reader is large, and one record is often all it is for.
+    #[inline(always)]
     fn new(core: Arc<Core>, keep: Keep, cursor: Cursor, place: Option<Standing>) -> Reader {
         core.readers.fetch_add(1, Ordering::Relaxed);
         let Cursor { offset, epoch, .. } = cursor;
@@ -263,11 +266,11 @@ impl Reader {
         if let Some(sieve) = &mut self.sieve {
             sieve.work = WORK;
         }
-        let step = self.step(limit)?;
-        if matches!(step, Step::End) {
+        let step = self.step(limit);
+        if matches!(step, Ok(Step::End)) {
             self.settle()?;
         }
-        Ok(step)
+        step
     }
 
     fn step(&mut self, limit: Limit) -> Result<Step> {
@@ -299,13 +302,10 @@ impl Reader {
                 }
                 continue;
             }
-            let step = if self.sieve.is_some() {
-                self.sift_place(end, limit)?
-            } else {
-                self.read_place(end, limit)?
-            };
-            if let Some(step) = step {
-                return Ok(step);
+            let step =
+                if self.sieve.is_some() { self.sift_place(end, limit) } else { self.read_place(end, limit) };
+            if let Some(step) = step.transpose() {
+                return step;
             }
         }
     }
@@ -338,7 +338,7 @@ impl Reader {
                 None => return Ok(Some(Step::End)),
             },
         };
-        let entered = Standing::new(segment);
+        let entered = Standing::new(Arc::clone(segment));
         // Reading the header may have shown that the segment ends before the next one begins.
         if segment.end().is_some_and(|end| end <= self.offset) {
             return match next {
