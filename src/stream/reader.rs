@@ -4,6 +4,7 @@
 //! per call: what is published, what has expired, what is damaged.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::segment::walk::Frames;
 use crate::stream::sift::{Sieve, WORK};
-use crate::stream::{Batch, Core, Keep, Limit, Start, Stream};
+use crate::stream::{Batch, Core, Keep, Limit, Start, Stream, Verify};
 use crate::sync::atomic::Ordering;
 use crate::vfs::region::{FLOOR, Region};
 use crate::{Cursor, ErrorKind, Result, StreamId};
@@ -393,6 +394,7 @@ impl Reader {
         let lent = place.region.lend(from..held);
         let frames = Frames { bytes: &lent, base: self.offset, salt: place.salt };
         let cutoff = self.core.cutoff();
+        let known = self.known(place);
         let most = self.offset.saturating_add(limit.bytes as u64);
         let start = self.offset;
         let mut places = (FEW < limit.records).then(|| reused(self.places.get_or_insert_default()));
@@ -400,7 +402,7 @@ impl Reader {
         let (mut at, mut until) = (start, frames.end());
         let (mut records, mut last) = (0, start);
         while at < until {
-            let frame = match frames.parse(at) {
+            let frame = match frames.parse_known(at, known) {
                 Ok(frame) => frame,
                 Err(_) if records == 0 => {
                     let next = frames.resync(at + 8).unwrap_or(end.max(frames.end()));
@@ -429,7 +431,11 @@ impl Reader {
                         places.push(((last - start) / ALIGN as u64) as u32);
                         // Mostly nothing but records follows.
                         let left = limit.records - records;
-                        at = frames.records(behind, until, left, start, places);
+                        at = if behind < known {
+                            frames.known_records(behind, until.min(known), left, start, places)
+                        } else {
+                            frames.records(behind, until, left, start, places)
+                        };
                         records = places.len();
                         last = start + u64::from(places[records - 1]) * ALIGN as u64;
                     }
@@ -450,6 +456,7 @@ impl Reader {
             at = behind;
         }
         self.offset = at;
+        self.verified(start..at);
         if records == 0 {
             return Ok(None);
         }
@@ -471,6 +478,23 @@ impl Reader {
             cursor: self.cursor,
         };
         Ok(Some(Step::Records(batch)))
+    }
+
+    /// Offset up to which payloads in `place` need not be checked again.
+    pub(super) fn known(&self, place: &Standing) -> u64 {
+        match self.core.env.settings.verify {
+            Verify::Always => 0,
+            Verify::Once => place.segment.verified(),
+        }
+    }
+
+    /// Takes note that the frames of `range`, in the segment the reader stands in, were found sound.
+    pub(super) fn verified(&self, range: Range<u64>) {
+        if self.core.env.settings.verify == Verify::Once
+            && let Some(place) = &self.place
+        {
+            place.segment.set_verified(range);
+        }
     }
 
     /// Passes the log up to `end`.
