@@ -76,7 +76,7 @@ pub use store::{
 };
 pub use stream::{
     Appended, Batch, Damage, Durability, Gap, GapReason, Limit, Page, Query, Reader, RecordRef, Records,
-    Recovery, Start, Step, Steps, Stream, StreamStats, Tail, VerifyReport,
+    Recovery, Start, Step, Steps, Stream, StreamStats, Tail, Verify, VerifyReport,
 };
 pub use time::Timestamp;
 pub use vfs::{Clock, Vfs};

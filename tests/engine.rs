@@ -51,6 +51,39 @@ fn what_is_appended_is_read_in_order_also_after_reopening() {
 }
 
 #[test]
+fn a_batch_keeps_its_records_while_its_reader_reads_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let stream = store.create_stream(spec("a")).unwrap();
+    let expected: Vec<_> =
+        (0..3_000).map(|number| format!("{number} {}", "x".repeat(number % 200))).collect();
+    for body in &expected {
+        stream.append(&Record::new(body)).unwrap();
+    }
+    let mut reader = stream.read(Start::Beginning).unwrap();
+    let (mut held, mut copies) = (Vec::new(), Vec::new());
+    for turn in 0.. {
+        // More than are looked for again, so that each batch says where its records begin; every third is let go of.
+        let Step::Records(batch) = reader.next_within(Limit::records(100 + turn)).unwrap() else { break };
+        match turn % 3 {
+            0 => held.push(batch),
+            1 => {
+                copies.push(batch.clone());
+                held.push(batch);
+            }
+            _ => held.push(batch.clone()),
+        }
+    }
+    let text = |batch: &Batch| {
+        let bodies = batch.iter().map(|record| String::from_utf8_lossy(record.body()).into_owned());
+        bodies.collect::<Vec<_>>()
+    };
+    assert_eq!(held.iter().flat_map(text).collect::<Vec<_>>(), expected);
+    let again = held.iter().skip(1).step_by(3).map(text);
+    assert!(copies.iter().map(text).eq(again));
+}
+
+#[test]
 fn a_tail_gets_what_other_threads_append_exactly_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

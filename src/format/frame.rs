@@ -314,6 +314,17 @@ impl Checker {
     }
 }
 
+/// As [`Checker::record`], by the header alone: see [`glance`].
+#[inline(always)]
+pub(crate) fn glance_record(bytes: &[u8], place: Place) -> Option<Word> {
+    let word = Header::decode(bytes, place)?.word;
+    if word.0 & KIND != (Kind::Record as u32) << KIND_SHIFT {
+        return None;
+    }
+    let payload = bytes.get(HEADER..word.length())?;
+    (!word.has_meta() || Meta::parse(payload).is_some()).then_some(word)
+}
+
 /// Reads the frame that begins at `bytes[0]` by its header alone: what is not covered by the header's hash is only
 /// checked for its form.
 #[inline]

@@ -6,6 +6,7 @@ pub(crate) mod recover;
 pub(crate) mod seal;
 pub(crate) mod walk;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -47,6 +48,8 @@ pub(crate) struct Segment {
     end: AtomicU64,
     /// Offset up to which frames were published when the segment was last closed or let go of.
     left_at: AtomicU64,
+    /// Offset up to which readers found every frame sound, one after the other.
+    verified: AtomicU64,
     head: OnceLock<Header>,
     seal: OnceLock<Seal>,
     /// Bytes of disk it holds, which change no more once it is sealed.
@@ -86,6 +89,7 @@ impl Segment {
             base,
             end: AtomicU64::new(u64::MAX),
             left_at: AtomicU64::new(base),
+            verified: AtomicU64::new(base),
             head: OnceLock::new(),
             seal: OnceLock::new(),
             disk_bytes: OnceLock::new(),
@@ -111,6 +115,18 @@ impl Segment {
     /// asked again, so that damage there is a gap, and not the end.
     pub(crate) fn set_left_at(&self, offset: u64) {
         self.left_at.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Offset up to which every frame was found sound since the segment was sealed.
+    pub(crate) fn verified(&self) -> u64 {
+        self.verified.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that the frames of `range` were found sound. It counts where the segment is sealed, and nothing before it is open.
+    pub(crate) fn set_verified(&self, range: Range<u64>) {
+        if self.seal.get().is_some() && range.start <= self.verified() {
+            self.verified.fetch_max(range.end, Ordering::Relaxed);
+        }
     }
 
     /// Opens the file, which must be a regular one.
@@ -146,10 +162,16 @@ impl Segment {
     /// # Errors
     /// `Io`; `Corrupt` where neither copy of the header is sound or it is another's; `Unsupported` where it is
     /// of a newer version.
+    #[inline]
     pub(crate) fn head(&self) -> Result<&Header> {
-        if let Some(head) = self.head.get() {
-            return Ok(head);
+        match self.head.get() {
+            Some(head) => Ok(head),
+            None => self.read_head(),
         }
+    }
+
+    #[cold]
+    fn read_head(&self) -> Result<&Header> {
         let file = self.open(Access::Read)?;
         let page = self.read_page(&*file)?;
         let head = self.check_page(&page)?;
@@ -208,7 +230,7 @@ impl Segment {
     /// # Errors
     /// As [`head`](Segment::head); a file that is shorter than it should be is mapped as far as it goes.
     pub(crate) fn region(&self) -> Result<Arc<Region>> {
-        let head = *self.head()?;
+        let head = self.head()?;
         let mut slot = self.region.lock();
         if let Some(region) = slot.upgrade() {
             return Ok(region);

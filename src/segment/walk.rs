@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::format::frame::{self, ALIGN, Bad, Checker, Frame, Header, Kind, Place};
+use crate::format::frame::{self, ALIGN, Bad, Checker, Frame, Header, Kind, Place, Word};
 use crate::mutants::{self, Mutant};
 
 /// The frames of a segment: its bytes behind the first page, as far as they count.
@@ -36,6 +36,15 @@ impl<'a> Frames<'a> {
         frame::parse(self.at(offset), self.place(offset))
     }
 
+    /// The same where all before `known` was verified earlier: such a frame's payload is only checked for its form.
+    #[inline(always)]
+    pub(crate) fn parse_known(&self, offset: u64, known: u64) -> Result<Frame<'a>, Bad> {
+        if offset < known {
+            return frame::glance(self.at(offset), self.place(offset)).ok_or(Bad::Invalid);
+        }
+        self.parse(offset)
+    }
+
     /// The header of the frame at `offset`, its payload unchecked.
     #[inline]
     pub(crate) fn header(&self, offset: u64) -> Option<Header> {
@@ -50,8 +59,6 @@ impl<'a> Frames<'a> {
 
     /// Goes over sound records, from one that may begin at `offset` to the last that begins before `until`, `most` at the most, and
     /// notes where they begin, in units of [`ALIGN`] behind `origin`. Returns the offset behind them.
-    // A function of its own: a scan stays in this loop, and what it needs stays in registers.
-    #[inline(never)]
     pub(crate) fn records(
         self,
         offset: u64,
@@ -60,12 +67,38 @@ impl<'a> Frames<'a> {
         origin: u64,
         places: &mut Vec<u32>,
     ) -> u64 {
+        let checker = Checker::default();
+        self.records_by(offset, until, most, origin, places, |bytes, place| checker.record(bytes, place))
+    }
+
+    /// The same of records that were verified before: see [`parse_known`](Frames::parse_known).
+    pub(crate) fn known_records(
+        self,
+        offset: u64,
+        until: u64,
+        most: usize,
+        origin: u64,
+        places: &mut Vec<u32>,
+    ) -> u64 {
+        self.records_by(offset, until, most, origin, places, frame::glance_record)
+    }
+
+    // A function of its own: a scan stays in this loop, and what it needs stays in registers.
+    #[inline(never)]
+    fn records_by(
+        self,
+        offset: u64,
+        until: u64,
+        most: usize,
+        origin: u64,
+        places: &mut Vec<u32>,
+        check: impl Fn(&[u8], Place) -> Option<Word>,
+    ) -> u64 {
         let (bytes, before) = (self.at(offset), offset - origin);
         let until = bytes.len().min(until.saturating_sub(offset) as usize);
-        let checker = Checker::default();
         let (mut at, mut left) = (0, most);
         while at < until && 0 < left {
-            let Some(word) = checker.record(&bytes[at..], self.place(offset + at as u64)) else { break };
+            let Some(word) = check(&bytes[at..], self.place(offset + at as u64)) else { break };
             places.push(((before + at as u64) / ALIGN as u64) as u32);
             at += word.span();
             left -= 1;
@@ -253,7 +286,7 @@ pub(crate) fn is_record(frame: &Frame<'_>) -> bool {
 mod tests {
     use super::*;
     use crate::Timestamp;
-    use crate::format::frame::{HEADER, Word, mark};
+    use crate::format::frame::{HEADER, mark};
     use crate::record::Record;
 
     const SALT: u64 = 0x5a17;

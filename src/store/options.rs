@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::format::header::MAX_CAPACITY;
-use crate::stream::Durability;
 use crate::stream::env::Settings;
+use crate::stream::{Durability, Verify};
 use crate::vfs::os::OsVfs;
 use crate::vfs::{Clock, Vfs};
 use crate::{Error, Quotas, Result, Store};
@@ -29,6 +29,7 @@ use crate::{Error, Quotas, Result, Store};
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(crate) durability: Durability,
+    pub(crate) verify: Verify,
     pub(crate) sync_interval: Duration,
     pub(crate) max_segment_bytes: u64,
     pub(crate) background: bool,
@@ -42,6 +43,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             durability: Durability::default(),
+            verify: Verify::default(),
             sync_interval: Duration::from_millis(50),
             max_segment_bytes: 64 << 20,
             background: true,
@@ -62,6 +64,11 @@ impl Options {
     /// The durability of streams that were not created with one of their own. Default: `Interval`.
     pub fn durability(self, durability: Durability) -> Options {
         Options { durability, ..self }
+    }
+
+    /// How often reads check what sealed segments hold. Default: `Always`. See [`Verify`] for what `Once` gives up.
+    pub fn verify(self, verify: Verify) -> Options {
+        Options { verify, ..self }
     }
 
     /// How long after an append with `Interval` durability its sync begins. Default: 50 ms. A power failure loses at
@@ -129,6 +136,7 @@ impl Options {
         }
         Ok(Settings {
             durability: self.durability,
+            verify: self.verify,
             sync_interval: self.sync_interval,
             max_segment_bytes: self.max_segment_bytes,
             background: self.background,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::segment::Segment;
 use crate::segment::maps::Maps;
-use crate::stream::{Core, Durability};
+use crate::stream::{Core, Durability, Verify};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex};
 use crate::vfs::Vfs;
@@ -39,6 +39,7 @@ pub(crate) struct Env {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) durability: Durability,
+    pub(crate) verify: Verify,
     pub(crate) sync_interval: Duration,
     pub(crate) max_segment_bytes: u64,
     /// Whether threads of our own take from the queues; otherwise `tick` does.

@@ -63,6 +63,18 @@ use env::Env;
 use ready::Pace;
 use signal::Signal;
 
+/// How often a read checks the payloads of segments that are written to no more. A frame's header is checked at every read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Verify {
+    /// At every read: no byte is served that is not what was written.
+    #[default]
+    Always,
+    /// Until one read after the other found the segment sound, from its start as far as they went. From there on a payload that changes
+    /// on the disk is served as it is, and no gap tells of it. What was found is forgotten when the
+    /// store is closed, or the stream let go of because it is idle. [`verify`](crate::Store::verify) always checks all.
+    Once,
+}
+
 /// When an append returns, and so what survives what.
 ///
 /// | event       | `Buffered`                               | `Interval`                                 | `Sync`                |

@@ -4,18 +4,20 @@
 //! per call: what is published, what has expired, what is damaged.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::format::Epoch;
 use crate::format::frame::{ALIGN, Header, Kind};
+use crate::format::header::Header as Head;
 use crate::format::index::{BLOCK, Index};
 use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::segment::walk::Frames;
 use crate::stream::sift::{Sieve, WORK};
-use crate::stream::{Batch, Core, Keep, Limit, Start, Stream};
+use crate::stream::{Batch, Core, Keep, Limit, Start, Stream, Verify};
 use crate::sync::atomic::Ordering;
 use crate::vfs::region::{FLOOR, Region};
 use crate::{Cursor, ErrorKind, Result, StreamId};
@@ -150,10 +152,10 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    pub(super) fn new(segment: &Arc<Segment>) -> Result<Standing> {
-        let (head, region) = (*segment.head()?, segment.region()?);
-        let (salt, epoch) = (head.salt, head.epoch);
-        Ok(Standing { segment: Arc::clone(segment), region, salt, epoch, base: segment.base, index: None })
+    pub(super) fn new(segment: Arc<Segment>) -> Result<Standing> {
+        let region = segment.region()?;
+        let Head { salt, epoch, .. } = *segment.head()?;
+        Ok(Standing { region, salt, epoch, base: segment.base, index: None, segment })
     }
 
     pub(super) fn position(&self, offset: u64) -> usize {
@@ -167,8 +169,8 @@ impl Standing {
         if held <= self.position(offset) {
             return Ok(None);
         }
-        let lent = self.region.lend(self.position(offset)..held);
-        Ok(Frames { bytes: &lent, base: offset, salt: self.salt }.header(offset))
+        let bytes = self.region.show(self.position(offset)..held);
+        Ok(Frames { bytes, base: offset, salt: self.salt }.header(offset))
     }
 }
 
@@ -200,6 +202,8 @@ impl Stream {
 }
 
 impl Reader {
+    // A reader is large, and one record is often all it is for.
+    #[inline(always)]
     fn new(core: Arc<Core>, keep: Keep, cursor: Cursor, place: Option<Standing>) -> Reader {
         core.readers.fetch_add(1, Ordering::Relaxed);
         let Cursor { offset, epoch, .. } = cursor;
@@ -263,11 +267,11 @@ impl Reader {
         if let Some(sieve) = &mut self.sieve {
             sieve.work = WORK;
         }
-        let step = self.step(limit)?;
-        if matches!(step, Step::End) {
+        let step = self.step(limit);
+        if matches!(step, Ok(Step::End)) {
             self.settle()?;
         }
-        Ok(step)
+        step
     }
 
     fn step(&mut self, limit: Limit) -> Result<Step> {
@@ -299,13 +303,10 @@ impl Reader {
                 }
                 continue;
             }
-            let step = if self.sieve.is_some() {
-                self.sift_place(end, limit)?
-            } else {
-                self.read_place(end, limit)?
-            };
-            if let Some(step) = step {
-                return Ok(step);
+            let step =
+                if self.sieve.is_some() { self.sift_place(end, limit) } else { self.read_place(end, limit) };
+            if let Some(step) = step.transpose() {
+                return step;
             }
         }
     }
@@ -338,7 +339,7 @@ impl Reader {
                 None => return Ok(Some(Step::End)),
             },
         };
-        let entered = Standing::new(segment);
+        let entered = Standing::new(Arc::clone(segment));
         // Reading the header may have shown that the segment ends before the next one begins.
         if segment.end().is_some_and(|end| end <= self.offset) {
             return match next {
@@ -393,6 +394,7 @@ impl Reader {
         let lent = place.region.lend(from..held);
         let frames = Frames { bytes: &lent, base: self.offset, salt: place.salt };
         let cutoff = self.core.cutoff();
+        let known = self.known(place);
         let most = self.offset.saturating_add(limit.bytes as u64);
         let start = self.offset;
         let mut places = (FEW < limit.records).then(|| reused(self.places.get_or_insert_default()));
@@ -400,7 +402,7 @@ impl Reader {
         let (mut at, mut until) = (start, frames.end());
         let (mut records, mut last) = (0, start);
         while at < until {
-            let frame = match frames.parse(at) {
+            let frame = match frames.parse_known(at, known) {
                 Ok(frame) => frame,
                 Err(_) if records == 0 => {
                     let next = frames.resync(at + 8).unwrap_or(end.max(frames.end()));
@@ -429,7 +431,11 @@ impl Reader {
                         places.push(((last - start) / ALIGN as u64) as u32);
                         // Mostly nothing but records follows.
                         let left = limit.records - records;
-                        at = frames.records(behind, until, left, start, places);
+                        at = if behind < known {
+                            frames.known_records(behind, until.min(known), left, start, places)
+                        } else {
+                            frames.records(behind, until, left, start, places)
+                        };
                         records = places.len();
                         last = start + u64::from(places[records - 1]) * ALIGN as u64;
                     }
@@ -450,6 +456,7 @@ impl Reader {
             at = behind;
         }
         self.offset = at;
+        self.verified(start..at);
         if records == 0 {
             return Ok(None);
         }
@@ -471,6 +478,23 @@ impl Reader {
             cursor: self.cursor,
         };
         Ok(Some(Step::Records(batch)))
+    }
+
+    /// Offset up to which payloads in `place` need not be checked again.
+    pub(super) fn known(&self, place: &Standing) -> u64 {
+        match self.core.env.settings.verify {
+            Verify::Always => 0,
+            Verify::Once => place.segment.verified(),
+        }
+    }
+
+    /// Takes note that the frames of `range`, in the segment the reader stands in, were found sound.
+    pub(super) fn verified(&self, range: Range<u64>) {
+        if self.core.env.settings.verify == Verify::Once
+            && let Some(place) = &self.place
+        {
+            place.segment.set_verified(range);
+        }
     }
 
     /// Passes the log up to `end`.

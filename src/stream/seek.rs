@@ -93,18 +93,24 @@ impl Core {
     /// The segment to read on in behind a cursor, when one look shows that it holds: it is of the current epoch, and a
     /// sound frame that has not expired stands there. `None`: whatever else is for [`resume`](Core::resume) to say.
     pub(super) fn stand_behind(&self, cursor: &Cursor) -> Result<Option<Standing>> {
-        if cursor.stream != self.id || self.env.read_only || cursor.offset < self.log_start() {
+        if cursor.stream != self.id
+            || self.env.read_only
+            || cursor.offset < self.log_start()
+            || !cursor.offset.is_multiple_of(8)
+        {
             return Ok(None);
         }
+        let Some(segment) = self.segment_at(cursor.offset) else { return Ok(None) };
+        let Ok(place) = Standing::new(segment) else { return Ok(None) };
+        // It arrives while the epoch and the clock are looked at.
+        place.region.fetch(place.position(cursor.offset));
         let current = {
             let writer = self.writer.lock();
             writer.epoch == cursor.epoch && writer.epoch_start < cursor.offset
         };
-        if !current || !cursor.offset.is_multiple_of(8) {
+        if !current {
             return Ok(None);
         }
-        let Some(segment) = self.segment_at(cursor.offset) else { return Ok(None) };
-        let Ok(place) = Standing::new(&segment) else { return Ok(None) };
         let cutoff = self.cutoff();
         let holds = place.header(cursor.offset, false)?.is_some_and(|header| {
             matches!(header.word.kind(), Some(Kind::Record | Kind::Batch)) && cutoff <= header.ingest

@@ -132,6 +132,7 @@ impl Reader {
     pub(super) fn sift_place(&mut self, end: u64, limit: Limit) -> Result<Option<Step>> {
         let index = self.index(end);
         let index = index.as_deref();
+        let known = self.known(self.place.as_ref().expect("the caller stands"));
         let sieve = self.sieve.as_mut().expect("the caller has a filter");
         let place = self.place.as_ref().expect("the caller stands");
         let from = place.position(self.offset);
@@ -144,11 +145,14 @@ impl Reader {
         let mut chosen = Chosen { start: self.offset, ..Chosen::default() };
         let mut at = self.offset;
         let mut gap = None;
+        let mut read = None;
         'walk: while at < end && gap.is_none() {
             let mut until = end;
             if let Some(index) = index {
                 let to = barren_to(index, &sieve.filter, at, end);
                 if at < to {
+                    // Left unread.
+                    read.get_or_insert(at);
                     let epoch = index.epoch_before(to).map_or(place.epoch, |(_, epoch)| epoch);
                     // All records of a batch are of one epoch.
                     if 0 < chosen.count() && epoch != self.epoch {
@@ -166,7 +170,7 @@ impl Reader {
                 if chosen.is_full(limit) || sieve.work == 0 {
                     break 'walk;
                 }
-                let Ok(frame) = frames.parse(at) else {
+                let Ok(frame) = frames.parse_known(at, known) else {
                     let next = if chosen.count() == 0 { frames.resync(at + ALIGN as u64) } else { None };
                     gap = Some((next.unwrap_or(end), GapReason::Corrupt));
                     break;
@@ -198,6 +202,7 @@ impl Reader {
             }
         }
         let is_spent = sieve.work == 0;
+        self.verified(self.offset..read.unwrap_or(at));
         self.offset = at;
         if 0 < chosen.count() {
             // A gap behind them begins the next read.

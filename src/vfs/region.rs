@@ -48,6 +48,8 @@ const UNMAP_FROM: usize = 256 << 10;
 
 /// Bytes ahead of a span that its writer brings into the cache: what is appended while memory answers once.
 const FETCH_AHEAD: usize = 2 << 10;
+/// Bytes of a record that a reader asks for before it looks at any of them.
+const FETCH: usize = 384;
 /// Bytes that come into the cache together.
 const LINE: usize = 64;
 
@@ -277,6 +279,25 @@ impl Region {
         region.watch.reads(FLOOR..end);
         // SAFETY: R1 and R8: the caller's `&mut` is the only way to the region, and outlives the slice.
         Ok(unsafe { slice::from_raw_parts(region.base.add(FLOOR), end - FLOOR) })
+    }
+
+    /// As [`lend`](Region::lend), for no longer than the region is held, and not counted.
+    pub(crate) fn show(&self, range: Range<usize>) -> &[u8] {
+        assert!(FLOOR <= range.start && range.start <= range.end, "a shown range lies above the slots");
+        // R4. `published` never falls, though the hint behind it may.
+        assert!(range.end <= self.frozen.load(Ordering::Acquire) || range.end <= self.published());
+        self.watch.reads(range.clone());
+        // SAFETY: R1 and R4, checked just now; the slice does not outlive the region.
+        unsafe { slice::from_raw_parts(self.base.add(range.start), range.end - range.start) }
+    }
+
+    /// Asks for the lines of a record that begins at `position`, as long as most are, before it is looked at: so memory
+    /// is waited for once, and not first for its header and then for the rest.
+    #[inline]
+    pub(crate) fn fetch(&self, position: usize) {
+        for line in 0..FETCH / LINE {
+            prefetch_to_read(self.base.wrapping_add(position + line * LINE));
+        }
     }
 
     /// Copies a slot out.
@@ -519,7 +540,7 @@ impl Claim {
         let mut position = (self.start + at + FETCH_AHEAD).max(end).next_multiple_of(LINE);
         let until = (end + FETCH_AHEAD).min(region.capacity);
         while position < until {
-            prefetch(region.base.wrapping_add(position));
+            prefetch_to_write(region.base.wrapping_add(position));
             position += LINE;
         }
     }
@@ -560,13 +581,27 @@ impl Claim {
 
 /// Tells the processor that the line at `address` will be written soon. An address without memory is no fault.
 #[inline(always)]
-fn prefetch(address: *mut u8) {
+fn prefetch_to_write(address: *mut u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     #[allow(unused_unsafe, reason = "safe in newer Rust")]
     // SAFETY: a hint, to which every address will do.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_ET0>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
+}
+
+/// The same of a line that will be read.
+#[inline(always)]
+fn prefetch_to_read(address: *mut u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[allow(unused_unsafe, reason = "safe in newer Rust")]
+    // SAFETY: a hint, to which every address will do.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]
     let _ = address;
