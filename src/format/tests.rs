@@ -96,7 +96,7 @@ fn not(time: Timestamp) -> Timestamp {
 #[test]
 fn the_table_of_a_frame_is_what_is_written() {
     let place = Place { salt: 0x5a17, offset: 8192 };
-    let encode = |header: FrameHeader| header.encode(header.seal(place)).to_vec();
+    let encode = |header: FrameHeader| header.encode(place, 0).to_vec();
     let header = FrameHeader {
         word: Word::new(Kind::Record, 1000),
         witness: 7,
@@ -541,9 +541,9 @@ fn a_golden_segment_is_written_again_to_the_same_bytes() {
         for found in frames.walk(head.base) {
             let Found::Frame(offset, frame) = found else { panic!("{found:?}") };
             let at = (offset - head.base) as usize;
-            let mut again = frame.header.seal(Place { salt: head.salt, offset });
-            again.update(frame.payload);
-            assert_eq!(bytes[at..][..frame::HEADER], frame.header.encode(again));
+            let again =
+                frame.header.encode(Place { salt: head.salt, offset }, crc32fast::hash(frame.payload));
+            assert_eq!(bytes[at..][..frame::HEADER], again);
             if frame.kind() == Kind::Record {
                 let fields = frame.record();
                 let attributes: Vec<_> = fields.meta.iter().flat_map(|meta| meta.attributes()).collect();

@@ -358,7 +358,7 @@ mod tests {
                     witness: 0,
                     ingest: Timestamp::MIN,
                 };
-                bytes.extend(trap.encode(trap.seal(Place { salt: SALT, offset })));
+                bytes.extend(trap.encode(Place { salt: SALT, offset }, 0));
                 bytes.extend(frame_at(offset + HEADER as u64, b""));
             }
             bytes.resize(total, 0xEE);
