@@ -248,9 +248,8 @@ impl Segment {
         let known = self.end().unwrap_or_else(|| self.left_at.load(Ordering::Acquire));
         let frozen = (head.position(known) as usize).min(bytes);
         let region = Region::new(memory, frozen, true);
-        if bytes <= 1 << 20 {
-            region.advise_random();
-        }
+        // Until somebody reads on from one record to the next: a single one is not to bring megabytes in.
+        region.advise_random();
         *slot = Arc::downgrade(&region);
         self.maps.keep(&region);
         Ok(region)

@@ -4,7 +4,7 @@
 //! |---------|------------------------------------|-------------------------------------------------------------|
 //! | sync    | a stream with something to sync    | lets the interval pass, syncs every such stream, seals      |
 //! | ready   | a writer that nears untouched pages | touches pages ahead of it, makes its next segments' files   |
-//! | compact | a second                           | follows the clock, applies retention, lets go of idle streams |
+//! | compact | a second                           | follows the clock, applies retention, lets go of idle streams, marks them clean, forgets them |
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
@@ -59,7 +59,10 @@ fn sync(env: &Env) {
 /// Syncs and seals every stream that waits for it; the first error, where there are any.
 fn sync_waiting(env: &Env) -> Result<()> {
     let mut outcome = Ok(());
-    for core in env.dirty.take() {
+    let mut waiting = env.dirty.take();
+    // Those that a kill left with much to write come last, so that the others keep their interval as far as it goes.
+    waiting.sort_by_key(|core| core.owes());
+    for core in waiting {
         let done = core.sync_in_background();
         outcome = outcome.and(done);
     }

@@ -371,7 +371,10 @@ impl Store {
         Ok(stats)
     }
 
-    /// Makes everything published in every stream durable.
+    /// Makes everything published in every stream that is in use durable.
+    ///
+    /// What a process that was killed left in a stream that nobody opened since becomes durable once it is opened, or
+    /// the compactor comes by: 1,000 such streams a second.
     ///
     /// # Errors
     /// The first stream's that fails; the others are synced all the same.
@@ -386,7 +389,7 @@ impl Store {
     }
 
     /// Does now what the store's threads do from time to time: follows the clock, syncs and seals what waits, applies
-    /// retention, lets go of idle streams.
+    /// retention, lets go of idle streams, marks them clean and forgets them.
     ///
     /// # Errors
     /// The first stream's that fails; the others are done all the same.

@@ -127,7 +127,7 @@ pub struct Reader {
 }
 
 /// Up to this many records are looked for again by who visits them: a list of where they begin would cost more.
-const FEW: usize = 16;
+pub(super) const FEW: usize = 16;
 
 /// An empty list, in memory used before where nobody holds it any more.
 fn reused(kept: &mut Arc<Vec<u32>>) -> Vec<u32> {
@@ -397,6 +397,9 @@ impl Reader {
         let known = self.known(place);
         let most = self.offset.saturating_add(limit.bytes as u64);
         let start = self.offset;
+        if FEW < limit.records {
+            place.region.advise_scan();
+        }
         let mut places = (FEW < limit.records).then(|| reused(self.places.get_or_insert_default()));
         // As far as this goes on: without a record, to the end.
         let (mut at, mut until) = (start, frames.end());

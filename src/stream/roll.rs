@@ -273,7 +273,6 @@ impl Core {
 
     fn leave(self: &Arc<Core>, clean: bool) -> Result<()> {
         let _rolling = self.rolling.lock();
-        self.forget_next();
         let (taken, end) = {
             let mut writer = self.writer.lock();
             match writer.state {
@@ -285,6 +284,8 @@ impl Core {
             writer.dirty = false;
             (self.take_active(&mut writer), writer.end)
         };
+        // Now that no writer is there, nobody makes another.
+        self.forget_next();
         let Some(active) = taken else {
             // Whoever wanted to append and found no room said that frames may follow, and none did.
             if clean && self.may_be_unclean() {

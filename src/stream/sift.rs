@@ -11,6 +11,7 @@ use crate::filter::{Filter, Summary};
 use crate::format::frame::{ALIGN, Kind};
 use crate::format::index::{BLOCK, Index};
 use crate::segment::walk::Frames;
+use crate::stream::reader::FEW;
 use crate::stream::{Batch, GapReason, Limit, Reader, Step};
 use crate::vfs::region::Lent;
 use crate::{Cursor, Result, Timestamp};
@@ -136,6 +137,9 @@ impl Reader {
         let sieve = self.sieve.as_mut().expect("the caller has a filter");
         let place = self.place.as_ref().expect("the caller stands");
         let from = place.position(self.offset);
+        if FEW < limit.records {
+            place.region.advise_scan();
+        }
         let held = place.position(end).min(place.region.capacity()).max(from);
         // What the file is too short for may be left unread like anything else.
         let lent = (from < held).then(|| place.region.lend(from..held));

@@ -196,7 +196,9 @@ impl Core {
                 let settled = |entry: &&super::Unsealed| {
                     let end = entry.segment.end();
                     let quiet = entry.rolled.as_ref().is_none_or(|active| active.is_settled());
-                    quiet && end.is_some_and(|end| end <= self.durable())
+                    // While a sync pays what is owed it writes to the header's page, too.
+                    let paid = entry.named && entry.owed == 0;
+                    quiet && paid && end.is_some_and(|end| end <= self.durable())
                 };
                 unsealed.front().filter(settled).map(|entry| Arc::clone(&entry.segment))
             };
@@ -218,6 +220,11 @@ impl Core {
                 drop(sealed);
             }
         }
+    }
+
+    /// Whether the next sync writes anew what a killed process left: far more than what an interval brings.
+    pub(crate) fn owes(&self) -> bool {
+        self.unsealed.lock().iter().any(|entry| 0 < entry.owed)
     }
 
     /// What the sync thread does for a stream that asked: syncs what is published, then seals.
