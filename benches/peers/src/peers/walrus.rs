@@ -24,7 +24,7 @@ impl Peer for Walrus {
         name: "walrus",
         package: Some("walrus-rust"),
         set: "`AtLeastOnce` with the position hardly ever kept, `NoFsync`; the mapped backend, which is \
-              quicker here at everything than the default one with io_uring; `SyncEach` in `durable`; scanned by batches of 1 MiB",
+              quicker here at most things than the default one with io_uring; `SyncEach` in `durable`; scanned by batches of 1 MiB",
         readable: yes("by the topic's one consumer in this process"),
         kill: yes("it is in a shared map"),
         power: yes("`SyncEach` only"),
