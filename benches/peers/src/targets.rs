@@ -118,8 +118,14 @@ pub const ALL: &[Target] = &[
         "KiB",
     ),
     target(
-        "100,000 streams, append to a random one, p50",
+        "100,000 streams, append to a random one, store just opened, p50",
         Value(unit("streams", "100000", "append to an idle one, us"), 1.0),
+        AtMost(30.0),
+        "us",
+    ),
+    target(
+        "100,000 streams, append to one that idled for seconds, p50",
+        Value(unit("streams", "100000", "append once idle, us"), 1.0),
         AtMost(30.0),
         "us",
     ),

@@ -117,7 +117,14 @@ fn open(dir: &Path, count: usize) -> Vec<(&'static str, f64)> {
     ];
     let mut random = Random(11);
     let sample: Vec<_> = (0..APPENDS.min(count)).map(|_| name(random.next() as usize % count)).collect();
-    for (unit, text) in [("append to an idle one, us", "two"), ("append to it again, us", "three")] {
+    for (unit, text) in [
+        ("append to an idle one, us", "two"),
+        ("append to it again, us", "three"),
+        ("append once idle, us", "four"),
+    ] {
+        if text == "four" {
+            wait_until_idle();
+        }
         let append = |name: &String| {
             let start = Instant::now();
             store.stream(name).expect("the stream").append(&Record::new(text)).expect("append");
