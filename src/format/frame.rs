@@ -281,13 +281,10 @@ impl Checker {
     #[inline(always)]
     pub(crate) fn record(&self, bytes: &[u8], place: Place) -> Option<Word> {
         let (Header { word, .. }, expected) = Header::decode_sealed(bytes, place)?;
-        if word.0 & KIND != (Kind::Record as u32) << KIND_SHIFT {
-            return None;
-        }
-        let payload = bytes.get(HEADER..word.length())?;
+        let payload = record_payload(word, bytes)?;
         let mut crc = self.0.clone();
         crc.update(payload);
-        (crc.finalize() == expected && (!word.has_meta() || Meta::parse(payload).is_some())).then_some(word)
+        (crc.finalize() == expected && has_sound_meta(word, payload)).then_some(word)
     }
 }
 
@@ -295,11 +292,20 @@ impl Checker {
 #[inline(always)]
 pub(crate) fn glance_record(bytes: &[u8], place: Place) -> Option<Word> {
     let word = Header::decode(bytes, place)?.word;
-    if word.0 & KIND != (Kind::Record as u32) << KIND_SHIFT {
-        return None;
-    }
-    let payload = bytes.get(HEADER..word.length())?;
-    (!word.has_meta() || Meta::parse(payload).is_some()).then_some(word)
+    let payload = record_payload(word, bytes)?;
+    has_sound_meta(word, payload).then_some(word)
+}
+
+/// The payload of a frame that is a record and lies whole in `bytes`.
+#[inline(always)]
+fn record_payload(word: Word, bytes: &[u8]) -> Option<&[u8]> {
+    let is_record = word.0 & KIND == (Kind::Record as u32) << KIND_SHIFT;
+    if is_record { bytes.get(HEADER..word.length()) } else { None }
+}
+
+#[inline(always)]
+fn has_sound_meta(word: Word, payload: &[u8]) -> bool {
+    !word.has_meta() || Meta::parse(payload).is_some()
 }
 
 /// Reads the frame that begins at `bytes[0]` by its header alone: what is not covered by the header's hash is only

@@ -58,29 +58,22 @@ impl<'a> Frames<'a> {
     }
 
     /// Goes over sound records, from one that may begin at `offset` to the last that begins before `until`, `most` at the most, and
-    /// notes where they begin, in units of [`ALIGN`] behind `origin`. Returns the offset behind them.
+    /// notes where they begin, in units of [`ALIGN`] behind `origin`. Returns the offset behind them; where those below `known`
+    /// were verified before, as for [`parse_known`](Frames::parse_known), it stops there at the latest.
     pub(crate) fn records(
         self,
         offset: u64,
         until: u64,
+        known: u64,
         most: usize,
         origin: u64,
         places: &mut Vec<u32>,
     ) -> u64 {
+        if offset < known {
+            return self.records_by(offset, until.min(known), most, origin, places, frame::glance_record);
+        }
         let checker = Checker::default();
         self.records_by(offset, until, most, origin, places, |bytes, place| checker.record(bytes, place))
-    }
-
-    /// The same of records that were verified before: see [`parse_known`](Frames::parse_known).
-    pub(crate) fn known_records(
-        self,
-        offset: u64,
-        until: u64,
-        most: usize,
-        origin: u64,
-        places: &mut Vec<u32>,
-    ) -> u64 {
-        self.records_by(offset, until, most, origin, places, frame::glance_record)
     }
 
     // A function of its own: a scan stays in this loop, and what it needs stays in registers.

@@ -434,11 +434,7 @@ impl Reader {
                         places.push(((last - start) / ALIGN as u64) as u32);
                         // Mostly nothing but records follows.
                         let left = limit.records - records;
-                        at = if behind < known {
-                            frames.known_records(behind, until.min(known), left, start, places)
-                        } else {
-                            frames.records(behind, until, left, start, places)
-                        };
+                        at = frames.records(behind, until, known, left, start, places);
                         records = places.len();
                         last = start + u64::from(places[records - 1]) * ALIGN as u64;
                     }

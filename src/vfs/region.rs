@@ -154,7 +154,7 @@ pub(crate) struct Region {
     populated: AtomicUsize,
     read_only: bool,
     /// Whether somebody reads it through.
-    scanned: std::sync::atomic::AtomicBool,
+    scanned: AtomicBool,
     /// Shows a checker of interleavings what is done to the spans; of no size in other builds.
     watch: Watch,
 }
@@ -182,7 +182,7 @@ impl Region {
             taken: AtomicBool::new(false),
             populated: AtomicUsize::new(0),
             read_only,
-            scanned: std::sync::atomic::AtomicBool::new(false),
+            scanned: AtomicBool::new(false),
             watch: Watch::new(FLOOR..capacity),
         })
     }
@@ -393,14 +393,14 @@ impl Region {
     /// Says that the bytes will be read one after the other from here on, so that the kernel reads ahead. Once is enough.
     #[inline]
     pub(crate) fn advise_scan(&self) {
-        if self.read_only && !self.scanned.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.read_only && !self.scanned.load(Ordering::Relaxed) {
             self.read_ahead();
         }
     }
 
     #[cold]
     fn read_ahead(&self) {
-        self.scanned.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.scanned.store(true, Ordering::Relaxed);
         if let Memory::Mapped(map) = &self.memory {
             // Advice only: a refusal changes nothing but speed.
             let _ = map.advise(memmap2::Advice::Normal);
