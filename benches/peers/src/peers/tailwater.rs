@@ -15,6 +15,15 @@ pub struct Tailwater {
     pub stream: Stream,
 }
 
+impl Tailwater {
+    pub fn create_with(options: Options, dir: &Path) -> Tailwater {
+        let store = options.open(dir).expect("open a store");
+        let spec = StreamSpec::new(StreamName::new(STREAM).expect("a name"));
+        let stream = store.create_stream(spec).expect("create a stream");
+        Tailwater { store, stream }
+    }
+}
+
 impl Peer for Tailwater {
     const FACTS: Facts = Facts {
         name: ENGINE,
@@ -33,10 +42,7 @@ impl Peer for Tailwater {
             Mode::Fast => Durability::Interval,
             Mode::Durable => Durability::Sync,
         };
-        let store = Options::new().durability(durability).open(dir).expect("open a store");
-        let spec = StreamSpec::new(StreamName::new(STREAM).expect("a name"));
-        let stream = store.create_stream(spec).expect("create a stream");
-        Tailwater { store, stream }
+        Tailwater::create_with(Options::new().durability(durability), dir)
     }
 
     fn open(dir: &Path) -> Tailwater {

@@ -103,6 +103,7 @@ fn block(figures: &Figures, name: &str) -> String {
             ("share that survived", part("open", "killed", "survived")),
             ("1 GiB, clean", key("open-1GiB", "clean")),
             ("1 GiB, after kill -9", key("open-1GiB", "killed")),
+            ("first durable append then", part("open-1GiB", "killed", "first durable append")),
         ],
         "seen" => &[
             ("spinning, p50", key("seen", "spinning")),

@@ -56,7 +56,7 @@ pub const ALL: &[Work] = &[
         who: Who::EngineOnce,
         warm: false,
     },
-    Work { name: "length", cases: &["1", "4", "16"], who: Who::EngineOnce, warm: false },
+    Work { name: "length", cases: &["1", "4", "16", "64"], who: Who::EngineOnce, warm: false },
     Work { name: "tails", cases: &["1", "1000"], who: Who::Engine, warm: false },
 ];
 
@@ -115,7 +115,8 @@ pub fn measure<P: Peer>(cell: &Cell) -> Vec<Figure> {
         "durable" => durable::run::<P>(cell),
         "scan" => read::scan::<P>(cell),
         "random" => read::random::<P>(cell),
-        "open" | "open-1GiB" => open::open::<P>(cell),
+        "open" => open::open::<P>(cell),
+        "open-1GiB" => open::open_1_gib(cell),
         "space" => open::space::<P>(cell),
         "seen" => seen::run(cell),
         "streams" => scale::streams(cell),

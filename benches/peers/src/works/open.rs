@@ -8,8 +8,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use tailwater::{Durability, Record};
+
 use crate::cell::{Cell, Figure};
 use crate::peer::{Mode, Peer, fill_one_by_one};
+use crate::peers::Tailwater;
 use crate::support::bodies::Bodies;
 
 const BODY: usize = 256;
@@ -62,18 +65,31 @@ impl Fill<'_> {
 }
 
 pub fn open<P: Peer>(cell: &Cell) -> Vec<Figure> {
-    let bytes = if cell.work == "open" { 64 << 20 } else { 1 << 30 };
-    let records = bytes / BODY;
-    Fill { dir: cell.dir, bytes: BODY, records, wait: cell.case == "killed" }.start(cell.peer);
-    let start = Instant::now();
-    let mut peer = P::open(cell.dir);
-    let time = start.elapsed();
+    let records = (64 << 20) / BODY;
+    let (mut peer, time) = reopened::<P>(cell, records);
     let mut count = 0;
     peer.scan(|_| count += 1);
-    vec![
-        Figure::new(cell.peer, "ms", time.as_nanos() as f64 / 1e6)
-            .with("survived", f64::from(count) / records as f64),
-    ]
+    vec![Figure::new(cell.peer, "ms", time).with("survived", f64::from(count) / records as f64)]
+}
+
+/// The engine's opening of 1 GiB, and what a kill leaves for the first durable append to pay.
+pub fn open_1_gib(cell: &Cell) -> Vec<Figure> {
+    let (peer, time) = reopened::<Tailwater>(cell, (1 << 30) / BODY);
+    let start = Instant::now();
+    peer.stream.append_with(&Record::new("durable"), Durability::Sync).expect("append");
+    vec![Figure::new(cell.peer, "ms", time).with("first durable append", milliseconds(start))]
+}
+
+/// A log that another process made, and how long it took to open.
+fn reopened<P: Peer>(cell: &Cell, records: usize) -> (P, f64) {
+    Fill { dir: cell.dir, bytes: BODY, records, wait: cell.case == "killed" }.start(cell.peer);
+    let start = Instant::now();
+    let peer = P::open(cell.dir);
+    (peer, milliseconds(start))
+}
+
+fn milliseconds(start: Instant) -> f64 {
+    start.elapsed().as_nanos() as f64 / 1e6
 }
 
 pub fn space<P: Peer>(cell: &Cell) -> Vec<Figure> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tailwater::{Limit, Record, Start, Step, Store, StreamName, StreamSpec};
+use tailwater::{Limit, Options, Record, Start, Step, Store, StreamName, StreamSpec};
 
 use crate::cell::{Cell, Figure};
 use crate::peer::{Mode, Peer};
@@ -151,12 +151,20 @@ fn held() -> (f64, f64) {
     (descriptors as f64, maps as f64)
 }
 
-/// Makes one stream of so many GiB, then opens the store, seeks and appends.
+/// Bytes of a segment of a long stream, and what they are shrunk to where the disk would not hold it.
+const SEGMENT: usize = 64 << 20;
+const SHRUNK: usize = 1 << 20;
+/// GiB of a stream that are written whole.
+const WHOLE: usize = 16;
+
+/// Makes one stream of so many GiB, then opens the store, seeks and appends. What might grow with a stream is what is
+/// done for each of its segments, so a longer one has as many, and they are smaller.
 pub fn length(cell: &Cell) -> Vec<Figure> {
     const BODY: usize = 16 << 10;
     let gibibytes: usize = cell.case.parse().expect("a number of GiB");
-    let (bodies, records) = (Bodies::new(BODY), (gibibytes << 30) / BODY);
-    let peer = Tailwater::create(cell.dir, Mode::Fast);
+    let segment = if gibibytes <= WHOLE { SEGMENT } else { SHRUNK };
+    let (bodies, records) = (Bodies::new(BODY), (gibibytes << 30) / (SEGMENT / segment) / BODY);
+    let peer = Tailwater::create_with(Options::new().max_segment_bytes(segment as u64), cell.dir);
     let mut times = Vec::new();
     for index in 0..records {
         let taken = peer.stream.append(&Record::new(bodies.get(index))).expect("append");
@@ -195,7 +203,22 @@ pub fn length(cell: &Cell) -> Vec<Figure> {
         figures.push(("append 256 B, ns", percentiles(&mut times)["p50"]));
         peer.close();
     }
+    figures.push(("segments", segments(cell.dir) as f64));
     figures.into_iter().map(|(unit, value)| Figure::new(cell.peer, unit, value)).collect()
+}
+
+/// Files of segments below `dir`.
+fn segments(dir: &Path) -> usize {
+    let entries = fs::read_dir(dir).expect("list a directory").map(|entry| entry.expect("an entry").path());
+    entries
+        .map(|path| {
+            if path.is_dir() {
+                segments(&path)
+            } else {
+                path.extension().is_some_and(|end| end == "seg").into()
+            }
+        })
+        .sum()
 }
 
 /// Many tails asleep on one stream, each in a thread of its own: what the append pays, and when the last has the record.
