@@ -10,12 +10,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::format::Epoch;
-use crate::format::frame::{ALIGN, Header, Kind};
+use crate::format::frame::{Header, Kind};
 use crate::format::header::Header as Head;
 use crate::format::index::{BLOCK, Index};
 use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
-use crate::segment::walk::Frames;
+use crate::segment::walk::{Frames, Spot};
 use crate::stream::sift::{Sieve, WORK};
 use crate::stream::{Batch, Core, Keep, Limit, Start, Stream, Verify};
 use crate::sync::atomic::Ordering;
@@ -122,21 +122,21 @@ pub struct Reader {
     pub(super) place: Option<Standing>,
     /// `None`: every record passes.
     pub(super) sieve: Option<Sieve>,
-    /// Where the records of the last batch begin, to be used again once nobody holds that batch.
-    places: Option<Arc<Vec<u32>>>,
+    /// Where the records of the last batch lie, to be used again once nobody holds that batch.
+    spots: Option<Arc<Vec<Spot>>>,
 }
 
-/// Up to this many records are looked for again by who visits them: a list of where they begin would cost more.
+/// Up to this many records are looked for again by who visits them: a list of where they lie would cost more.
 pub(super) const FEW: usize = 16;
 
 /// An empty list, in memory used before where nobody holds it any more.
-fn reused(kept: &mut Arc<Vec<u32>>) -> Vec<u32> {
-    let Some(places) = Arc::get_mut(kept) else {
+fn reused(kept: &mut Arc<Vec<Spot>>) -> Vec<Spot> {
+    let Some(spots) = Arc::get_mut(kept) else {
         *kept = Arc::default();
         return Vec::new();
     };
-    places.clear();
-    std::mem::take(places)
+    spots.clear();
+    std::mem::take(spots)
 }
 
 /// The segment a reader stands in.
@@ -216,7 +216,7 @@ impl Reader {
             durable_only: false,
             place,
             sieve: None,
-            places: None,
+            spots: None,
         }
     }
 
@@ -400,7 +400,7 @@ impl Reader {
         if FEW < limit.records {
             place.region.advise_scan();
         }
-        let mut places = (FEW < limit.records).then(|| reused(self.places.get_or_insert_default()));
+        let mut spots = (FEW < limit.records).then(|| reused(self.spots.get_or_insert_default()));
         // As far as this goes on: without a record, to the end.
         let (mut at, mut until) = (start, frames.end());
         let (mut records, mut last) = (0, start);
@@ -430,13 +430,13 @@ impl Reader {
                         until = until.min(most);
                     }
                     (last, records, at) = (at, records + 1, behind);
-                    if let Some(places) = &mut places {
-                        places.push(((last - start) / ALIGN as u64) as u32);
+                    if let Some(spots) = &mut spots {
+                        spots.push(Spot::new(last - start, frame.header.word));
                         // Mostly nothing but records follows.
                         let left = limit.records - records;
-                        at = frames.records(behind, until, known, left, start, places);
-                        records = places.len();
-                        last = start + u64::from(places[records - 1]) * ALIGN as u64;
+                        at = frames.records(behind, until, known, left, start, spots);
+                        records = spots.len();
+                        last = start + spots[records - 1].at() as u64;
                     }
                     if limit.records <= records {
                         break;
@@ -462,9 +462,9 @@ impl Reader {
         let header = frames.checked(last);
         let (behind, ingest) = (last + header.word.span() as u64, header.ingest);
         self.cursor = Cursor { epoch: self.epoch, offset: behind, ingest, ..self.cursor };
-        let places = places.map(|places| {
-            let kept = self.places.get_or_insert_default();
-            *Arc::get_mut(kept).expect("nobody has it yet") = places;
+        let spots = spots.map(|spots| {
+            let kept = self.spots.get_or_insert_default();
+            *Arc::get_mut(kept).expect("nobody has it yet") = spots;
             Arc::clone(kept)
         });
         let batch = Batch {
@@ -473,7 +473,7 @@ impl Reader {
             epoch: self.epoch,
             offset: start,
             records,
-            places,
+            spots,
             cursor: self.cursor,
         };
         Ok(Some(Step::Records(batch)))
