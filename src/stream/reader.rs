@@ -4,7 +4,7 @@
 //! per call: what is published, what has expired, what is damaged.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::segment::walk::{Frames, Spot};
 use crate::stream::sift::{Sieve, WORK};
-use crate::stream::{Batch, Core, Keep, Limit, Start, Stream, Verify};
+use crate::stream::{Batch, Core, Handle, Limit, Start, Stream, Verify};
 use crate::sync::atomic::Ordering;
 use crate::vfs::region::{FLOOR, Region};
 use crate::{Cursor, ErrorKind, Result, StreamId};
@@ -111,8 +111,7 @@ impl fmt::Display for GapReason {
 /// # }
 /// ```
 pub struct Reader {
-    pub(crate) core: Arc<Core>,
-    _keep: Keep,
+    pub(crate) core: Counted,
     /// The next byte to look at.
     pub(crate) offset: u64,
     /// The epoch in force there; the cursor, which may lie before it, has its own.
@@ -182,42 +181,34 @@ impl Stream {
     /// `StreamDeleted`, `Io`.
     pub fn read(&self, start: Start) -> Result<Reader> {
         self.core.check()?;
-        let (cursor, place) = match start {
-            // Resuming is what a host does for a page at a time: one look at the log serves the checks and the read.
-            Start::Cursor(cursor) => match self.core.stand_behind(&cursor)? {
-                Some(place) => (cursor, Some(place)),
-                None => (self.core.seek(start)?, None),
-            },
-            _ => (self.core.seek(start)?, None),
+        // Resuming is what a host does for a page at a time: one look at the log serves the checks and the read.
+        let stands = match start {
+            Start::Cursor(cursor) => self.core.stand_behind(&cursor).map(|place| (cursor, place)),
+            _ => None,
         };
-        Ok(Reader::new(Arc::clone(&self.core), self.keep.clone(), cursor, place))
+        // While the record is on its way: to count somebody is to wait for all that came before.
+        let core = Counted::new(&self.handle);
+        let (cursor, place) = match stands {
+            Some((cursor, place)) if core.holds(&cursor, &place)? => (cursor, Some(place)),
+            _ => (core.seek(start)?, None),
+        };
+        Ok(Reader::new(core, cursor, place))
     }
 }
 
 impl Stream {
     /// Opens a reader at a position that the caller knows to be one; what went since is a gap.
     pub(crate) fn read_at(&self, cursor: Cursor) -> Reader {
-        Reader::new(Arc::clone(&self.core), self.keep.clone(), cursor, None)
+        Reader::new(Counted::new(&self.handle), cursor, None)
     }
 }
 
 impl Reader {
     // A reader is large, and one record is often all it is for.
     #[inline(always)]
-    fn new(core: Arc<Core>, keep: Keep, cursor: Cursor, place: Option<Standing>) -> Reader {
-        core.readers.fetch_add(1, Ordering::Relaxed);
+    fn new(core: Counted, cursor: Cursor, place: Option<Standing>) -> Reader {
         let Cursor { offset, epoch, .. } = cursor;
-        Reader {
-            core,
-            _keep: keep,
-            offset,
-            epoch,
-            cursor,
-            durable_only: false,
-            place,
-            sieve: None,
-            spots: None,
-        }
+        Reader { core, offset, epoch, cursor, durable_only: false, place, sieve: None, spots: None }
     }
 
     /// Goes to a position that the caller knows to be one.
@@ -511,9 +502,28 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+/// A stream that knows it is read, as long as this lives.
+pub(crate) struct Counted(Arc<Handle>);
+
+impl Counted {
+    fn new(handle: &Arc<Handle>) -> Counted {
+        handle.core.readers.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(handle))
+    }
+}
+
+impl Deref for Counted {
+    type Target = Arc<Core>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<Core> {
+        &self.0.core
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.core.readers.fetch_sub(1, Ordering::Relaxed);
+        self.readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
