@@ -56,6 +56,36 @@ fn every_two_flipped_bits_of_a_frame_of_72_bytes_are_noticed() {
 }
 
 #[test]
+fn three_flipped_bits_of_a_header_are_noticed_before_its_length_is_believed() {
+    let (bytes, place) = example(&Record::new("01234"));
+    // Word, witness, ingest and `check`; what comes behind them is looked at later.
+    let bits = 20 * 8;
+    let holds = |header: u128, check: u32| {
+        let mut flipped = bytes.clone();
+        flipped[..16].copy_from_slice(&header.to_le_bytes());
+        flipped[16..20].copy_from_slice(&check.to_le_bytes());
+        frame::Header::decode(&flipped, place).is_some()
+    };
+    let sound = u128::from_le_bytes(bytes[..16].try_into().unwrap());
+    let check = u32::from_le_bytes(bytes[16..20].try_into().unwrap());
+    let flip = |(header, check): (u128, u32), bit: usize| {
+        if bit < 128 { (header ^ 1 << bit, check) } else { (header, check ^ 1 << (bit - 128)) }
+    };
+    for first in 0..bits {
+        let one = flip((sound, check), first);
+        assert!(!holds(one.0, one.1), "bit {first}");
+        for second in 0..first {
+            let two = flip(one, second);
+            assert!(!holds(two.0, two.1), "bits {first} and {second}");
+            for third in 0..second {
+                let three = flip(two, third);
+                assert!(!holds(three.0, three.1), "bits {first}, {second} and {third}");
+            }
+        }
+    }
+}
+
+#[test]
 fn bursts_of_3_to_32_flipped_bits_are_noticed() {
     let seconds = std::env::var("TAILWATER_SECONDS").ok().map(|text| text.parse().expect("a number"));
     let end = Instant::now() + seconds.map_or(Duration::from_millis(300), Duration::from_secs);
@@ -117,13 +147,10 @@ fn crc32(crc: u32, bytes: &[u8]) -> u32 {
 #[test]
 fn a_stranger_who_follows_the_document_gets_the_same_checksums() {
     let (bytes, place) = example(&Record::new("follow me").level(Level::Info));
-    let mix = |x: u64| {
-        let x = (x ^ x >> 33).wrapping_mul(0xff51afd7ed558ccd);
-        let x = (x ^ x >> 33).wrapping_mul(0xc4ceb9fe1a85ec53);
-        x ^ x >> 33
-    };
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-    let hash = mix(mix(place.salt.wrapping_add(place.offset) ^ number(0)) ^ number(8));
+    let left = (place.salt.wrapping_add(place.offset) ^ number(0)).wrapping_mul(0xff51afd7ed558ccd);
+    let right = number(8).wrapping_mul(0xc4ceb9fe1a85ec53);
+    let hash = (left.rotate_left(16) ^ right.rotate_left(48)).wrapping_mul(0x9e3779b97f4a7c15);
     let length = number(0) as usize & 0xff_ffff;
     assert_eq!(padded(length), bytes.len());
     let crc = crc32(0, &bytes[24..length]) ^ hash as u32;

@@ -21,9 +21,9 @@
 //! | 30     | meta    | the payload begins with metadata                       |
 //! | 31     | claimed | the frame is being written                             |
 //!
-//! The header's hash runs over the segment's salt, the frame's own offset and the first 16 bytes. It is a chain of
-//! bijections (MurmurHash3's 64-bit finalizer), so a change to any one of the three words always changes it,
-//! and with it `check` or what `crc` must be. Combined is by exclusive or, so that neither waits for the other. Because salt and offset take part, a frame is
+//! The header's hash runs over the segment's salt, the frame's own offset and the first 16 bytes. It is made of
+//! bijections, so a change to any one of the three words always changes it, and with it `check` or what `crc`
+//! must be. Combined is by exclusive or, so that neither waits for the other. Because salt and offset take part, a frame is
 //! valid only at its own place in its own segment: stale bytes, misplaced writes and payloads that hold whole segments do not pass.
 
 use byteorder::{ByteOrder, LittleEndian as LE};
@@ -156,24 +156,20 @@ pub(crate) struct Place {
     pub(crate) offset: u64,
 }
 
-/// MurmurHash3's 64-bit finalizer, a bijection. <https://github.com/aappleby/smhasher/wiki/MurmurHash3>
-#[inline]
-fn mix(mut x: u64) -> u64 {
-    x ^= x >> 33;
-    x = x.wrapping_mul(0xff51_afd7_ed55_8ccd);
-    x ^= x >> 33;
-    x = x.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    x ^ x >> 33
-}
+/// Odd, with bits all over: those of MurmurHash3's finalizer, and 2^64 divided by the golden ratio.
+const FACTORS: [u64; 3] = [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53, 0x9e37_79b9_7f4a_7c15];
 
 impl Header {
+    /// A product carries what changed upwards only, so of the top bits little is left in it. They are turned into the middle, each
+    /// word's to a place of its own, where they do not meet, and multiplied once more.
     #[inline]
     fn hash(&self, place: Place) -> u64 {
         let first = u64::from(self.word.0) | u64::from(self.witness) << 32;
         let salt = if mutants::on(Mutant::NoSalt) { 0 } else { place.salt };
         let offset = if mutants::on(Mutant::NoOffset) { 0 } else { place.offset };
-        let hash = mix(salt.wrapping_add(offset) ^ first);
-        mix(hash ^ self.ingest.as_nanos() as u64)
+        let left = (salt.wrapping_add(offset) ^ first).wrapping_mul(FACTORS[0]);
+        let right = (self.ingest.as_nanos() as u64).wrapping_mul(FACTORS[1]);
+        (left.rotate_left(16) ^ right.rotate_left(48)).wrapping_mul(FACTORS[2])
     }
 
     /// The header's bytes, before a payload whose CRC-32 is `crc`.
@@ -198,6 +194,14 @@ impl Header {
     /// As [`decode`](Header::decode), with what the CRC-32 of the payload must be.
     #[inline]
     fn decode_sealed(bytes: &[u8], place: Place) -> Option<(Header, u32)> {
+        let (header, crc) = Header::unseal(bytes, place)?;
+        let is_frame = !header.word.is_claimed() && header.word.kind().is_some();
+        is_frame.then_some((header, crc))
+    }
+
+    /// A header that holds at its place, whatever it is of, and what the CRC-32 of its payload must be.
+    #[inline(always)]
+    fn unseal(bytes: &[u8], place: Place) -> Option<(Header, u32)> {
         let bytes = bytes.first_chunk::<HEADER>()?;
         let header = Header {
             word: Word(LE::read_u32(&bytes[0..])),
@@ -205,10 +209,8 @@ impl Header {
             ingest: Timestamp::from_nanos(LE::read_i64(&bytes[8..])),
         };
         let hash = header.hash(place);
-        let plausible = !header.word.is_claimed() && HEADER <= header.word.length();
-        let sealed = (hash >> 32) as u32 == LE::read_u32(&bytes[16..]);
-        let crc = LE::read_u32(&bytes[20..]) ^ hash as u32;
-        (plausible && sealed && header.word.kind().is_some()).then_some((header, crc))
+        let holds = (hash >> 32) as u32 == LE::read_u32(&bytes[16..]) && HEADER <= header.word.length();
+        holds.then(|| (header, LE::read_u32(&bytes[20..]) ^ hash as u32))
     }
 
     /// Reads the header of a frame that was checked before.
@@ -280,7 +282,7 @@ impl Checker {
     /// and nothing else as long as one record follows another, with no marks told apart on the way.
     #[inline(always)]
     pub(crate) fn record(&self, bytes: &[u8], place: Place) -> Option<Word> {
-        let (Header { word, .. }, expected) = Header::decode_sealed(bytes, place)?;
+        let (Header { word, .. }, expected) = Header::unseal(bytes, place)?;
         let payload = record_payload(word, bytes)?;
         let mut crc = self.0.clone();
         crc.update(payload);
@@ -291,7 +293,7 @@ impl Checker {
 /// As [`Checker::record`], by the header alone: see [`glance`].
 #[inline(always)]
 pub(crate) fn glance_record(bytes: &[u8], place: Place) -> Option<Word> {
-    let word = Header::decode(bytes, place)?.word;
+    let (Header { word, .. }, _) = Header::unseal(bytes, place)?;
     let payload = record_payload(word, bytes)?;
     has_sound_meta(word, payload).then_some(word)
 }
@@ -299,7 +301,7 @@ pub(crate) fn glance_record(bytes: &[u8], place: Place) -> Option<Word> {
 /// The payload of a frame that is a record and lies whole in `bytes`.
 #[inline(always)]
 fn record_payload(word: Word, bytes: &[u8]) -> Option<&[u8]> {
-    let is_record = word.0 & KIND == (Kind::Record as u32) << KIND_SHIFT;
+    let is_record = word.0 & (CLAIMED | KIND) == (Kind::Record as u32) << KIND_SHIFT;
     if is_record { bytes.get(HEADER..word.length()) } else { None }
 }
 

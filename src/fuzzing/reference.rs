@@ -41,13 +41,10 @@ fn lies(segment: &Segment, at: usize) -> Lies {
     if !(24..=bytes.len()).contains(&length) || 4 < kind {
         return Lies::Noise;
     }
-    let mix = |mut x: u64| {
-        x = (x ^ x >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        x = (x ^ x >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        x ^ x >> 33
-    };
     let place = segment.salt.wrapping_add(segment.base + at as u64);
-    let hash = mix(mix(place ^ (u64::from(word) | u64::from(witness) << 32)) ^ LE::read_u64(&bytes[8..]));
+    let left = (place ^ (u64::from(word) | u64::from(witness) << 32)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let right = LE::read_u64(&bytes[8..]).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    let hash = (left.rotate_left(16) ^ right.rotate_left(48)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let payload = if kind == 0 || kind == 3 { &bytes[24..length] } else { &[] };
     let sound = LE::read_u32(&bytes[16..]) == (hash >> 32) as u32
         && LE::read_u32(&bytes[20..]) == crc32fast::hash(payload) ^ hash as u32

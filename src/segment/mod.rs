@@ -19,7 +19,7 @@ use crate::segment::maps::Maps;
 use crate::segment::walk::Frames;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::vfs::region::{FLOOR, Lent, Region};
+use crate::vfs::region::{FLOOR, Hint, Lent, Region};
 use crate::vfs::{Access, File, Vfs};
 use crate::{Error, ErrorKind, Result, StreamId};
 
@@ -56,6 +56,8 @@ pub(crate) struct Segment {
     disk_bytes: OnceLock<u64>,
     /// The memory, while a reader or the writer holds it.
     region: Mutex<Weak<Region>>,
+    /// Where that memory was last.
+    hint: Hint,
     /// The index, once somebody needed it.
     index: Mutex<Cached>,
 }
@@ -94,6 +96,7 @@ impl Segment {
             seal: OnceLock::new(),
             disk_bytes: OnceLock::new(),
             region: Mutex::new(Weak::new()),
+            hint: Hint::default(),
             index: Mutex::new(Cached::default()),
         }
     }
@@ -222,6 +225,7 @@ impl Segment {
     /// Takes note of the header of a segment just made, and of the memory it is written through.
     pub(crate) fn adopt(&self, head: Header, region: &Arc<Region>) {
         self.head.get_or_init(|| head);
+        self.hint.set(region);
         *self.region.lock() = Arc::downgrade(region);
     }
 
@@ -250,9 +254,16 @@ impl Segment {
         let region = Region::new(memory, frozen, true);
         // Until somebody reads on from one record to the next: a single one is not to bring megabytes in.
         region.advise_random();
+        self.hint.set(&region);
         *slot = Arc::downgrade(&region);
         self.maps.keep(&region);
         Ok(region)
+    }
+
+    /// Asks for what stands at `offset`, before the memory it lies in is looked for.
+    #[inline]
+    pub(crate) fn fetch(&self, offset: u64) {
+        self.hint.fetch((offset - self.base) as usize + FLOOR);
     }
 
     /// Offset behind what `region`, the segment's memory, shows of it by now. `follow`: the writer is another

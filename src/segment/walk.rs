@@ -5,6 +5,27 @@ use std::ops::Range;
 use crate::format::frame::{self, ALIGN, Bad, Checker, Frame, Header, Kind, Place, Word};
 use crate::mutants::{self, Mutant};
 
+/// Where a record lies among others, and its word, so that who visits it need not look there to know how long it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spot {
+    /// In units of [`ALIGN`]: a segment takes less than 32 GiB.
+    units: u32,
+    pub(crate) word: Word,
+}
+
+impl Spot {
+    /// `at`: bytes behind wherever it is counted from.
+    #[inline]
+    pub(crate) fn new(at: u64, word: Word) -> Spot {
+        Spot { units: (at / ALIGN as u64) as u32, word }
+    }
+
+    #[inline]
+    pub(crate) fn at(self) -> usize {
+        self.units as usize * ALIGN
+    }
+}
+
 /// The frames of a segment: its bytes behind the first page, as far as they count.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frames<'a> {
@@ -58,8 +79,7 @@ impl<'a> Frames<'a> {
     }
 
     /// Goes over sound records, from one that may begin at `offset` to the last that begins before `until`, `most` at the most, and
-    /// notes where they begin, in units of [`ALIGN`] behind `origin`. Returns the offset behind them; where those below `known`
-    /// were verified before, as for [`parse_known`](Frames::parse_known), it stops there at the latest.
+    /// notes where they begin behind `origin`. Returns the offset behind them; where those below `known` were verified before, as for [`parse_known`](Frames::parse_known), it stops there at the latest.
     pub(crate) fn records(
         self,
         offset: u64,
@@ -67,13 +87,13 @@ impl<'a> Frames<'a> {
         known: u64,
         most: usize,
         origin: u64,
-        places: &mut Vec<u32>,
+        spots: &mut Vec<Spot>,
     ) -> u64 {
         if offset < known {
-            return self.records_by(offset, until.min(known), most, origin, places, frame::glance_record);
+            return self.records_by(offset, until.min(known), most, origin, spots, frame::glance_record);
         }
         let checker = Checker::default();
-        self.records_by(offset, until, most, origin, places, |bytes, place| checker.record(bytes, place))
+        self.records_by(offset, until, most, origin, spots, |bytes, place| checker.record(bytes, place))
     }
 
     // A function of its own: a scan stays in this loop, and what it needs stays in registers.
@@ -84,7 +104,7 @@ impl<'a> Frames<'a> {
         until: u64,
         most: usize,
         origin: u64,
-        places: &mut Vec<u32>,
+        spots: &mut Vec<Spot>,
         check: impl Fn(&[u8], Place) -> Option<Word>,
     ) -> u64 {
         let (bytes, before) = (self.at(offset), offset - origin);
@@ -92,7 +112,7 @@ impl<'a> Frames<'a> {
         let (mut at, mut left) = (0, most);
         while at < until && 0 < left {
             let Some(word) = check(&bytes[at..], self.place(offset + at as u64)) else { break };
-            places.push(((before + at as u64) / ALIGN as u64) as u32);
+            spots.push(Spot::new(before + at as u64, word));
             at += word.span();
             left -= 1;
         }

@@ -12,7 +12,7 @@ use crate::format::envelope::EnvelopeError;
 use crate::session::entry::{Change, Kept};
 use crate::stream::env::Env;
 use crate::stream::open::Opening;
-use crate::stream::{Core, Durability, Keep, Member, Policy, Start, Step, Stream};
+use crate::stream::{Core, Durability, Member, Policy, Start, Step, Stream};
 use crate::{Error, ErrorKind, GroupId, Record, Result, StreamId, Timestamp};
 
 /// Bytes of log up to which nothing is written anew.
@@ -35,7 +35,7 @@ impl Log {
     /// `Io`; `Unsupported` where a newer version wrote it. What is damaged is left out; `verify` reports it.
     pub(crate) fn open(env: &Arc<Env>, dir: &Path) -> Result<(Log, Kept)> {
         let core = open(env, dir)?;
-        let stream = Stream::new(core, Keep::new(Arc::new(())));
+        let stream = Stream::new(core, Arc::new(()));
         // What a session's owner is told of its position is durable, after a crash as before it.
         stream.sync()?;
         let mut kept = Kept::default();

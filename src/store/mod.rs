@@ -28,7 +28,7 @@ use crate::session::registry::Registry;
 use crate::stream::changes::Changes;
 use crate::stream::env::Env;
 use crate::stream::open::Opening;
-use crate::stream::{Core, Durability, Keep, Member, Policy, Stream, StreamStats, VerifyReport};
+use crate::stream::{Core, Durability, Member, Policy, Stream, StreamStats, VerifyReport};
 use crate::sync::Mutex;
 use crate::vfs::guard::GuardedClock;
 use crate::vfs::{Lock, Vfs};
@@ -520,7 +520,7 @@ impl Shared {
     }
 
     fn stream(self: &Arc<Shared>, core: Arc<Core>) -> Stream {
-        Stream::new(core, Keep::new(Arc::clone(self) as Arc<dyn Send + Sync>))
+        Stream::new(core, Arc::clone(self) as Arc<dyn Send + Sync>)
     }
 
     pub(crate) fn stream_dir(&self, id: StreamId) -> PathBuf {

@@ -16,7 +16,7 @@ use crate::session::{OnExpired, Polled, Scope, SessionInfo, SessionSpec, Session
 use crate::store::dir::names;
 use crate::store::{Shared, Store, Tenant};
 use crate::stream::changes::Changes;
-use crate::stream::{Core, Keep, Limit, Member, Waiter, Waiting};
+use crate::stream::{Core, Limit, Member, Waiter, Waiting};
 use crate::vfs::new_id;
 use crate::{Error, ErrorKind, Result, SessionCursor, SessionId, StreamId, TenantId, Timestamp, UserId};
 
@@ -603,7 +603,7 @@ impl Shared {
 
 /// A stream for a session's own use. It keeps the store open no longer than the session's host does: the store holds the session.
 fn unkept(core: Arc<Core>) -> crate::Stream {
-    crate::Stream::new(core, Keep::new(Arc::new(())))
+    crate::Stream::new(core, Arc::new(()))
 }
 
 /// Which of a stream's records a session wants: those of its service, and those that name none where the stream's tag does.

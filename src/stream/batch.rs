@@ -5,8 +5,9 @@ use std::{fmt, slice};
 
 use crate::filter::Filter;
 use crate::format::Epoch;
-use crate::format::frame::{self, ALIGN, Attributes, Header, Kind, Meta};
+use crate::format::frame::{self, Attributes, Header, Kind, Meta, Word};
 use crate::record::Level;
+use crate::segment::walk::Spot;
 use crate::vfs::region::Lent;
 use crate::{Cursor, StreamId, Timestamp};
 
@@ -45,8 +46,8 @@ pub struct Batch {
     /// Offset of the first lent byte.
     pub(crate) offset: u64,
     pub(crate) records: usize,
-    /// Where the records begin, in units of [`ALIGN`]; `None`: every record of the stretch is one, and they are few.
-    pub(crate) places: Option<Arc<Vec<u32>>>,
+    /// Where the records lie; `None`: every record of the stretch is one, and they are few.
+    pub(crate) spots: Option<Arc<Vec<Spot>>>,
     pub(crate) cursor: Cursor,
 }
 
@@ -68,22 +69,26 @@ impl Batch {
 
     /// The record at `offset`, where one of the batch begins.
     pub(crate) fn record_at(&self, offset: u64) -> RecordRef<'_> {
-        self.record(&self.lent, (offset - self.offset) as usize)
+        let at = (offset - self.offset) as usize;
+        let bytes: &[u8] = &self.lent;
+        self.record(bytes, at, Header::of_checked(&bytes[at..]).word)
     }
 
-    /// The record that begins at `at` in the batch's `bytes`.
+    /// The record that begins at `at` in the batch's `bytes` with `word`.
     #[inline]
-    fn record<'a>(&'a self, bytes: &'a [u8], at: usize) -> RecordRef<'a> {
-        let bytes = &bytes[at..];
-        let header = Header::of_checked(bytes);
-        let payload = &bytes[frame::HEADER..header.word.length()];
-        RecordRef { batch: self, offset: self.offset + at as u64, header, payload }
+    fn record<'a>(&'a self, bytes: &'a [u8], at: usize, word: Word) -> RecordRef<'a> {
+        RecordRef {
+            batch: self,
+            offset: self.offset + at as u64,
+            word,
+            frame: &bytes[at..at + word.length()],
+        }
     }
 
     /// The records, oldest first.
     pub fn iter(&self) -> Records<'_> {
-        let places = self.places.as_ref().map(|places| places.iter());
-        Records { batch: self, bytes: &self.lent, places, at: 0 }
+        let spots = self.spots.as_ref().map(|spots| spots.iter());
+        Records { batch: self, bytes: &self.lent, spots, at: 0 }
     }
 }
 
@@ -108,9 +113,9 @@ impl fmt::Debug for Batch {
 pub struct Records<'a> {
     batch: &'a Batch,
     bytes: &'a [u8],
-    /// Where the next ones begin. With the places at hand, none waits for the length of the one before it.
-    places: Option<slice::Iter<'a, u32>>,
-    /// Without places: where to look on.
+    /// Where the next ones lie. With that at hand, none waits for the length of the one before it.
+    spots: Option<slice::Iter<'a, Spot>>,
+    /// Without: where to look on.
     at: usize,
 }
 
@@ -119,16 +124,16 @@ impl<'a> Iterator for Records<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<RecordRef<'a>> {
-        if let Some(places) = &mut self.places {
-            let place = *places.next()?;
-            return Some(self.batch.record(self.bytes, place as usize * ALIGN));
+        if let Some(spots) = &mut self.spots {
+            let spot = spots.next()?;
+            return Some(self.batch.record(self.bytes, spot.at(), spot.word));
         }
         while self.at < self.bytes.len() {
             let at = self.at;
             let word = Header::of_checked(&self.bytes[at..]).word;
             self.at += word.step();
             if word.kind() == Some(Kind::Record) {
-                return Some(self.batch.record(self.bytes, at));
+                return Some(self.batch.record(self.bytes, at, word));
             }
         }
         None
@@ -140,9 +145,9 @@ impl<'a> Iterator for Records<'a> {
 pub struct RecordRef<'a> {
     batch: &'a Batch,
     offset: u64,
-    header: Header,
-    /// Metadata, decoded when asked for, and the body.
-    payload: &'a [u8],
+    word: Word,
+    /// All of it: what is asked for is decoded then.
+    frame: &'a [u8],
 }
 
 impl<'a> RecordRef<'a> {
@@ -153,12 +158,13 @@ impl<'a> RecordRef<'a> {
 
     /// The offset behind it.
     pub fn end(&self) -> u64 {
-        self.offset + self.header.word.span() as u64
+        self.offset + self.word.span() as u64
     }
 
     /// When the engine took it in.
+    #[inline]
     pub fn ingest_time(&self) -> Timestamp {
-        self.header.ingest
+        Header::of_checked(self.frame).ingest
     }
 
     /// When its source says it happened.
@@ -168,7 +174,7 @@ impl<'a> RecordRef<'a> {
 
     /// Its level.
     pub fn level(&self) -> Option<Level> {
-        self.header.word.level()
+        self.word.level()
     }
 
     /// Its service.
@@ -184,11 +190,17 @@ impl<'a> RecordRef<'a> {
     /// Its bytes.
     #[inline]
     pub fn body(&self) -> &'a [u8] {
-        frame::body(self.header.word, self.payload)
+        frame::body(self.word, self.payload())
+    }
+
+    /// Metadata, if any, and the body.
+    #[inline]
+    fn payload(&self) -> &'a [u8] {
+        &self.frame[frame::HEADER..]
     }
 
     fn meta(&self) -> Option<Meta<'a>> {
-        frame::meta(self.header.word, self.payload)
+        frame::meta(self.word, self.payload())
     }
 
     /// Whether it passes `filter`.
@@ -208,13 +220,13 @@ impl<'a> RecordRef<'a> {
     /// ```
     #[inline]
     pub fn matches(&self, filter: &Filter) -> bool {
-        filter.matches_encoded(self.header.word, self.header.ingest, self.payload)
+        filter.matches_encoded(self.word, self.ingest_time(), self.payload())
     }
 
     /// The cursor immediately after it.
     pub fn cursor(&self) -> Cursor {
         let Batch { stream, epoch, .. } = *self.batch;
-        Cursor { stream, epoch, offset: self.end(), ingest: self.header.ingest }
+        Cursor { stream, epoch, offset: self.end(), ingest: self.ingest_time() }
     }
 }
 

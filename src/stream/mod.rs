@@ -30,7 +30,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -157,6 +157,8 @@ pub(crate) struct Core {
     pub(crate) recovery: Recovery,
     /// Guards the end of the log: who may claim what.
     writer: Mutex<Writer>,
+    /// The epoch in force at the end, and the offset it began at, once somebody asked: opening settles both.
+    epoch: OnceLock<(Epoch, u64)>,
     /// Held while the active segment changes.
     rolling: Mutex<()>,
     /// Held while a file of a segment to come is being made ready.
@@ -370,9 +372,12 @@ impl Core {
     }
 
     /// The epoch in force at the end, and the offset it began at.
+    #[inline]
     pub(crate) fn current_epoch(&self) -> (Epoch, u64) {
-        let writer = self.writer.lock();
-        (writer.epoch, writer.epoch_start)
+        *self.epoch.get_or_init(|| {
+            let writer = self.writer.lock();
+            (writer.epoch, writer.epoch_start)
+        })
     }
 
     fn cursor_at(&self, epoch: Epoch, offset: u64, ingest: Timestamp) -> Cursor {
@@ -412,22 +417,19 @@ impl Core {
 #[derive(Clone)]
 pub struct Stream {
     pub(crate) core: Arc<Core>,
-    keep: Keep,
+    handle: Arc<Handle>,
 }
 
-/// Keeps the store open, whose last handle closes it.
-#[derive(Clone)]
-pub(crate) struct Keep(#[allow(dead_code)] Arc<dyn Send + Sync>);
-
-impl Keep {
-    pub(crate) fn new(store: Arc<dyn Send + Sync>) -> Keep {
-        Keep(store)
-    }
+/// A stream, and its store, whose last handle closes it. Together, so that a reader counts one thing and not two.
+struct Handle {
+    core: Arc<Core>,
+    _store: Arc<dyn Send + Sync>,
 }
 
 impl Stream {
-    pub(crate) fn new(core: Arc<Core>, keep: Keep) -> Stream {
-        Stream { core, keep }
+    /// A handle that keeps `store` open.
+    pub(crate) fn new(core: Arc<Core>, store: Arc<dyn Send + Sync>) -> Stream {
+        Stream { handle: Arc::new(Handle { core: Arc::clone(&core), _store: store }), core }
     }
 
     /// The stream's id.

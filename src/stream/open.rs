@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::{fmt, io, thread};
 
 use crate::format::Epoch;
@@ -137,6 +137,7 @@ impl Core {
         })?;
         self.roll(bytes)?;
         let mut writer = self.writer.lock();
+        assert!(self.epoch.get().is_none(), "an epoch is raised before anybody asks for it");
         let ingest = self.env.clock.now().max(writer.last_ingest);
         for epoch in marks {
             let active = writer.active.as_mut().expect("roll installs a segment");
@@ -626,6 +627,7 @@ fn build(
             dirty: false,
             pace: Pace::NONE,
         }),
+        epoch: OnceLock::new(),
         rolling: Mutex::new(()),
         making: Mutex::new(()),
         next: Mutex::default(),

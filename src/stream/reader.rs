@@ -4,20 +4,20 @@
 //! per call: what is published, what has expired, what is damaged.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::format::Epoch;
-use crate::format::frame::{ALIGN, Header, Kind};
+use crate::format::frame::{Header, Kind};
 use crate::format::header::Header as Head;
 use crate::format::index::{BLOCK, Index};
 use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
-use crate::segment::walk::Frames;
+use crate::segment::walk::{Frames, Spot};
 use crate::stream::sift::{Sieve, WORK};
-use crate::stream::{Batch, Core, Keep, Limit, Start, Stream, Verify};
+use crate::stream::{Batch, Core, Handle, Limit, Start, Stream, Verify};
 use crate::sync::atomic::Ordering;
 use crate::vfs::region::{FLOOR, Region};
 use crate::{Cursor, ErrorKind, Result, StreamId};
@@ -111,8 +111,7 @@ impl fmt::Display for GapReason {
 /// # }
 /// ```
 pub struct Reader {
-    pub(crate) core: Arc<Core>,
-    _keep: Keep,
+    pub(crate) core: Counted,
     /// The next byte to look at.
     pub(crate) offset: u64,
     /// The epoch in force there; the cursor, which may lie before it, has its own.
@@ -122,21 +121,21 @@ pub struct Reader {
     pub(super) place: Option<Standing>,
     /// `None`: every record passes.
     pub(super) sieve: Option<Sieve>,
-    /// Where the records of the last batch begin, to be used again once nobody holds that batch.
-    places: Option<Arc<Vec<u32>>>,
+    /// Where the records of the last batch lie, to be used again once nobody holds that batch.
+    spots: Option<Arc<Vec<Spot>>>,
 }
 
-/// Up to this many records are looked for again by who visits them: a list of where they begin would cost more.
+/// Up to this many records are looked for again by who visits them: a list of where they lie would cost more.
 pub(super) const FEW: usize = 16;
 
 /// An empty list, in memory used before where nobody holds it any more.
-fn reused(kept: &mut Arc<Vec<u32>>) -> Vec<u32> {
-    let Some(places) = Arc::get_mut(kept) else {
+fn reused(kept: &mut Arc<Vec<Spot>>) -> Vec<Spot> {
+    let Some(spots) = Arc::get_mut(kept) else {
         *kept = Arc::default();
         return Vec::new();
     };
-    places.clear();
-    std::mem::take(places)
+    spots.clear();
+    std::mem::take(spots)
 }
 
 /// The segment a reader stands in.
@@ -182,42 +181,34 @@ impl Stream {
     /// `StreamDeleted`, `Io`.
     pub fn read(&self, start: Start) -> Result<Reader> {
         self.core.check()?;
-        let (cursor, place) = match start {
-            // Resuming is what a host does for a page at a time: one look at the log serves the checks and the read.
-            Start::Cursor(cursor) => match self.core.stand_behind(&cursor)? {
-                Some(place) => (cursor, Some(place)),
-                None => (self.core.seek(start)?, None),
-            },
-            _ => (self.core.seek(start)?, None),
+        // Resuming is what a host does for a page at a time: one look at the log serves the checks and the read.
+        let stands = match start {
+            Start::Cursor(cursor) => self.core.stand_behind(&cursor).map(|place| (cursor, place)),
+            _ => None,
         };
-        Ok(Reader::new(Arc::clone(&self.core), self.keep.clone(), cursor, place))
+        // While the record is on its way: to count somebody is to wait for all that came before.
+        let core = Counted::new(&self.handle);
+        let (cursor, place) = match stands {
+            Some((cursor, place)) if core.holds(&cursor, &place)? => (cursor, Some(place)),
+            _ => (core.seek(start)?, None),
+        };
+        Ok(Reader::new(core, cursor, place))
     }
 }
 
 impl Stream {
     /// Opens a reader at a position that the caller knows to be one; what went since is a gap.
     pub(crate) fn read_at(&self, cursor: Cursor) -> Reader {
-        Reader::new(Arc::clone(&self.core), self.keep.clone(), cursor, None)
+        Reader::new(Counted::new(&self.handle), cursor, None)
     }
 }
 
 impl Reader {
     // A reader is large, and one record is often all it is for.
     #[inline(always)]
-    fn new(core: Arc<Core>, keep: Keep, cursor: Cursor, place: Option<Standing>) -> Reader {
-        core.readers.fetch_add(1, Ordering::Relaxed);
+    fn new(core: Counted, cursor: Cursor, place: Option<Standing>) -> Reader {
         let Cursor { offset, epoch, .. } = cursor;
-        Reader {
-            core,
-            _keep: keep,
-            offset,
-            epoch,
-            cursor,
-            durable_only: false,
-            place,
-            sieve: None,
-            places: None,
-        }
+        Reader { core, offset, epoch, cursor, durable_only: false, place, sieve: None, spots: None }
     }
 
     /// Goes to a position that the caller knows to be one.
@@ -400,7 +391,7 @@ impl Reader {
         if FEW < limit.records {
             place.region.advise_scan();
         }
-        let mut places = (FEW < limit.records).then(|| reused(self.places.get_or_insert_default()));
+        let mut spots = (FEW < limit.records).then(|| reused(self.spots.get_or_insert_default()));
         // As far as this goes on: without a record, to the end.
         let (mut at, mut until) = (start, frames.end());
         let (mut records, mut last) = (0, start);
@@ -430,13 +421,13 @@ impl Reader {
                         until = until.min(most);
                     }
                     (last, records, at) = (at, records + 1, behind);
-                    if let Some(places) = &mut places {
-                        places.push(((last - start) / ALIGN as u64) as u32);
+                    if let Some(spots) = &mut spots {
+                        spots.push(Spot::new(last - start, frame.header.word));
                         // Mostly nothing but records follows.
                         let left = limit.records - records;
-                        at = frames.records(behind, until, known, left, start, places);
-                        records = places.len();
-                        last = start + u64::from(places[records - 1]) * ALIGN as u64;
+                        at = frames.records(behind, until, known, left, start, spots);
+                        records = spots.len();
+                        last = start + spots[records - 1].at() as u64;
                     }
                     if limit.records <= records {
                         break;
@@ -462,9 +453,9 @@ impl Reader {
         let header = frames.checked(last);
         let (behind, ingest) = (last + header.word.span() as u64, header.ingest);
         self.cursor = Cursor { epoch: self.epoch, offset: behind, ingest, ..self.cursor };
-        let places = places.map(|places| {
-            let kept = self.places.get_or_insert_default();
-            *Arc::get_mut(kept).expect("nobody has it yet") = places;
+        let spots = spots.map(|spots| {
+            let kept = self.spots.get_or_insert_default();
+            *Arc::get_mut(kept).expect("nobody has it yet") = spots;
             Arc::clone(kept)
         });
         let batch = Batch {
@@ -473,7 +464,7 @@ impl Reader {
             epoch: self.epoch,
             offset: start,
             records,
-            places,
+            spots,
             cursor: self.cursor,
         };
         Ok(Some(Step::Records(batch)))
@@ -511,9 +502,28 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+/// A stream that knows it is read, as long as this lives.
+pub(crate) struct Counted(Arc<Handle>);
+
+impl Counted {
+    fn new(handle: &Arc<Handle>) -> Counted {
+        handle.core.readers.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(handle))
+    }
+}
+
+impl Deref for Counted {
+    type Target = Arc<Core>;
+
+    #[inline]
+    fn deref(&self) -> &Arc<Core> {
+        &self.0.core
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.core.readers.fetch_sub(1, Ordering::Relaxed);
+        self.readers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

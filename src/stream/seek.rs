@@ -90,32 +90,29 @@ impl Core {
         self.cursor_before(end)
     }
 
-    /// The segment to read on in behind a cursor, when one look shows that it holds: it is of the current epoch, and a
-    /// sound frame that has not expired stands there. `None`: whatever else is for [`resume`](Core::resume) to say.
-    pub(super) fn stand_behind(&self, cursor: &Cursor) -> Result<Option<Standing>> {
+    /// The segment to read on in behind a cursor, where one look at it, [`holds`](Core::holds), can show that the cursor
+    /// holds: it is of the current epoch. What stands there has been asked for, and arrives while the caller does
+    /// something else. `None`: whatever else is for [`resume`](Core::resume) to say.
+    pub(super) fn stand_behind(&self, cursor: &Cursor) -> Option<Standing> {
+        let (epoch, epoch_start) = self.current_epoch();
         if cursor.stream != self.id
             || self.env.read_only
+            || cursor.epoch != epoch
+            || cursor.offset <= epoch_start
             || cursor.offset < self.log_start()
             || !cursor.offset.is_multiple_of(8)
         {
-            return Ok(None);
+            return None;
         }
-        let Some(segment) = self.segment_at(cursor.offset) else { return Ok(None) };
-        let Ok(place) = Standing::new(segment) else { return Ok(None) };
-        // It arrives while the epoch and the clock are looked at.
-        place.region.fetch(place.position(cursor.offset));
-        let current = {
-            let writer = self.writer.lock();
-            writer.epoch == cursor.epoch && writer.epoch_start < cursor.offset
-        };
-        if !current {
-            return Ok(None);
-        }
+        Standing::new(self.segment_at(cursor.offset)?).ok()
+    }
+
+    /// Whether a sound frame that has not expired stands behind a cursor, in `place`.
+    pub(super) fn holds(&self, cursor: &Cursor, place: &Standing) -> Result<bool> {
         let cutoff = self.cutoff();
-        let holds = place.header(cursor.offset, false)?.is_some_and(|header| {
+        Ok(place.header(cursor.offset, false)?.is_some_and(|header| {
             matches!(header.word.kind(), Some(Kind::Record | Kind::Batch)) && cutoff <= header.ingest
-        });
-        Ok(holds.then_some(place))
+        }))
     }
 
     /// Checks a cursor against every way in which it may not hold here, and the log against damage at its position.
@@ -239,9 +236,9 @@ impl Core {
     /// The epoch in force just before `offset`.
     fn epoch_at(&self, offset: u64) -> Result<Option<Epoch>> {
         if !self.env.read_only {
-            let writer = self.writer.lock();
-            if writer.epoch_start < offset {
-                return Ok(Some(writer.epoch));
+            let (epoch, start) = self.current_epoch();
+            if start < offset {
+                return Ok(Some(epoch));
             }
         }
         Ok(self.before(offset)?.map(|(epoch, _)| epoch))
@@ -305,11 +302,16 @@ impl Core {
     /// The last segment that begins at or before `offset`.
     fn last_begun(&self, offset: u64) -> Option<Arc<Segment>> {
         loop {
-            let segments = self.segments();
-            let after = segments.partition_point(|segment| segment.base <= offset);
-            let segment = &segments[after.checked_sub(1)?];
-            if !self.forget_stranger(segment) {
-                return Some(Arc::clone(segment));
+            let segment = {
+                let segments = self.segments.read();
+                let after = segments.partition_point(|segment| segment.base <= offset);
+                let segment = &segments[after.checked_sub(1)?];
+                // Mostly somebody will read there. It arrives while the segment is counted and its memory looked for.
+                segment.fetch(offset);
+                Arc::clone(segment)
+            };
+            if !self.forget_stranger(&segment) {
+                return Some(segment);
             }
         }
     }

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use crate::filter::{Filter, Summary};
-use crate::format::frame::{ALIGN, Kind};
+use crate::format::frame::{ALIGN, Kind, Word};
 use crate::format::index::{BLOCK, Index};
-use crate::segment::walk::Frames;
+use crate::segment::walk::{Frames, Spot};
 use crate::stream::reader::FEW;
 use crate::stream::{Batch, GapReason, Limit, Reader, Step};
 use crate::vfs::region::Lent;
@@ -189,7 +189,7 @@ impl Reader {
                     }
                     Kind::Record => {
                         if sieve.filter.matches_encoded(frame.header.word, ingest, frame.payload) {
-                            chosen.add(at, behind, ingest);
+                            chosen.add(at, frame.header.word, ingest);
                         }
                         sieve.ingest = Some(ingest);
                     }
@@ -232,7 +232,7 @@ impl Reader {
             epoch: self.epoch,
             offset: chosen.start,
             records: chosen.count(),
-            places: Some(Arc::new(chosen.places)),
+            spots: Some(Arc::new(chosen.spots)),
             cursor: self.cursor,
         }
     }
@@ -242,8 +242,8 @@ impl Reader {
 #[derive(Debug, Default)]
 struct Chosen {
     start: u64,
-    /// Where they begin behind the start, in units of [`ALIGN`].
-    places: Vec<u32>,
+    /// Where they lie behind the start.
+    spots: Vec<Spot>,
     bytes: u64,
     /// Where the last one ends, and its ingest time.
     last: Option<(u64, Timestamp)>,
@@ -251,15 +251,13 @@ struct Chosen {
 
 impl Chosen {
     fn count(&self) -> usize {
-        self.places.len()
+        self.spots.len()
     }
 
-    fn add(&mut self, at: u64, behind: u64, ingest: Timestamp) {
-        // A segment takes less than 32 GiB.
-        let place = (at - self.start) / ALIGN as u64;
-        self.places.push(u32::try_from(place).expect("a batch lies in one segment"));
-        self.bytes += behind - at;
-        self.last = Some((behind, ingest));
+    fn add(&mut self, at: u64, word: Word, ingest: Timestamp) {
+        self.spots.push(Spot::new(at - self.start, word));
+        self.bytes += word.span() as u64;
+        self.last = Some((at + word.span() as u64, ingest));
     }
 
     fn is_full(&self, limit: Limit) -> bool {

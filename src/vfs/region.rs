@@ -32,7 +32,7 @@
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Relaxed};
 use std::{fmt, io, ptr, slice};
 
 use crate::mutants::{self, Mutant};
@@ -294,15 +294,6 @@ impl Region {
         unsafe { slice::from_raw_parts(self.base.add(range.start), range.end - range.start) }
     }
 
-    /// Asks for the lines of a record that begins at `position`, as long as most are, before it is looked at: so memory
-    /// is waited for once, and not first for its header and then for the rest.
-    #[inline]
-    pub(crate) fn fetch(&self, position: usize) {
-        for line in 0..FETCH / LINE {
-            prefetch_to_read(self.base.wrapping_add(position + line * LINE));
-        }
-    }
-
     /// Copies a slot out.
     pub(crate) fn read_slot(&self, position: usize, buf: &mut [u8]) {
         assert!(buf.len().is_multiple_of(8));
@@ -412,6 +403,26 @@ impl Region {
         if let Memory::Mapped(map) = &self.memory {
             // Advice only: a refusal changes nothing but speed.
             let _ = map.advise(memmap2::Advice::Random);
+        }
+    }
+}
+
+/// Where a region's memory is, or was: to ask for what lies there, and for nothing else. Who holds the region is not asked.
+#[derive(Debug, Default)]
+pub(crate) struct Hint(AtomicPtr<u8>);
+
+impl Hint {
+    pub(crate) fn set(&self, region: &Region) {
+        self.0.store(region.base, Relaxed);
+    }
+
+    /// Asks for the lines of a record that begins at `position`, as long as most are, before it is looked at: so memory
+    /// is waited for once, and not first for its header and then for the rest.
+    #[inline]
+    pub(crate) fn fetch(&self, position: usize) {
+        let base = self.0.load(Relaxed);
+        for line in 0..FETCH / LINE {
+            prefetch_to_read(base.wrapping_add(position + line * LINE));
         }
     }
 }
