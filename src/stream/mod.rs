@@ -179,6 +179,8 @@ pub(crate) struct Core {
     meta: Mutex<Vec<u8>>,
     /// Offset up to which the log is durable.
     durable: AtomicU64,
+    /// Bytes that a sync brings, about.
+    brought: AtomicU64,
     /// Offset before which retention removed everything.
     log_start: AtomicU64,
     /// Files of segments that retention took out of the log and could not remove yet.

@@ -20,7 +20,7 @@ use crate::stream::changes::Changes;
 use crate::stream::checkpoint::{CheckpointFile, NAME};
 use crate::stream::env::Env;
 use crate::stream::follow::shown;
-use crate::stream::ready::Pace;
+use crate::stream::ready::{LARGE_PAGE, Pace};
 use crate::stream::signal::Signal;
 use crate::stream::{Core, Member, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
@@ -638,6 +638,7 @@ fn build(
         checkpoint: Mutex::new(CheckpointFile::new(&env.vfs, path, checkpoint, has_checkpoint)),
         meta: Mutex::new(if has_checkpoint { Vec::new() } else { opening.meta }),
         durable: AtomicU64::new(end.durable),
+        brought: AtomicU64::new(LARGE_PAGE),
         log_start: AtomicU64::new(found.log_start),
         doomed: Mutex::new(Vec::new()),
         deleted: AtomicBool::new(false),

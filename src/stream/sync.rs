@@ -164,6 +164,10 @@ impl Core {
                 return Err(err);
             }
             self.durable.fetch_max(published, Ordering::AcqRel);
+            if durable < published {
+                let brought = (self.brought.load(Ordering::Relaxed) + published - durable) / 2;
+                self.brought.store(brought, Ordering::Relaxed);
+            }
             let mut unsealed = self.unsealed.lock();
             if let Some(entry) = unsealed.iter_mut().find(|entry| entry.segment.base == segment.base) {
                 (entry.named, entry.owed) = (true, 0);
