@@ -20,6 +20,7 @@ pub(crate) use self::system::*;
 #[cfg(not(any(tailwater_loom, tailwater_shuttle)))]
 mod system {
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+    pub(crate) use std::sync as plain;
     pub(crate) use std::sync::atomic;
     pub(crate) use std::sync::atomic::AtomicU32 as Word;
     pub(crate) use std::thread::yield_now;
@@ -59,6 +60,7 @@ mod checked {
     use std::time::{Duration, Instant};
 
     use checker::sync as inner;
+    pub(crate) use checker::sync as plain;
     pub(crate) use checker::sync::atomic;
     pub(crate) use checker::thread::yield_now;
 

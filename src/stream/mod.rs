@@ -10,6 +10,7 @@ pub(crate) mod changes;
 mod checkpoint;
 pub(crate) mod env;
 mod follow;
+mod group;
 pub(crate) mod open;
 mod query;
 mod reader;
@@ -40,7 +41,7 @@ use crate::mutants::{self, Mutant};
 use crate::segment::Segment;
 use crate::segment::active::{Active, Fresh};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{Condvar, Mutex, RwLock};
+use crate::sync::{Mutex, RwLock};
 use crate::{Cursor, Error, ErrorKind, GroupId, Result, StreamId, Timestamp};
 
 pub(crate) use checkpoint::NAME as CHECKPOINT;
@@ -60,6 +61,7 @@ pub use verify::{Damage, VerifyReport};
 use changes::Changes;
 use checkpoint::CheckpointFile;
 use env::Env;
+use group::Group;
 use ready::Pace;
 use signal::Signal;
 
@@ -171,9 +173,8 @@ pub(crate) struct Core {
     pub(crate) strangers: Mutex<BTreeSet<PathBuf>>,
     /// Guards the segments that are not sealed, oldest first, the active one included.
     unsealed: Mutex<VecDeque<Unsealed>>,
-    /// Guards who leads the sync that others wait for.
-    syncing: Mutex<Syncing>,
-    synced: Condvar,
+    /// Who waits for a sync.
+    group: Group,
     /// Held while segments are sealed.
     sealing: Mutex<()>,
     checkpoint: Mutex<CheckpointFile>,
@@ -181,6 +182,8 @@ pub(crate) struct Core {
     meta: Mutex<Vec<u8>>,
     /// Offset up to which the log is durable.
     durable: AtomicU64,
+    /// Bytes that a sync brings, about.
+    brought: AtomicU64,
     /// Offset before which retention removed everything.
     log_start: AtomicU64,
     /// Files of segments that retention took out of the log and could not remove yet.
@@ -243,11 +246,6 @@ struct Unsealed {
     owed: u64,
     /// The generation of its last watermark.
     watermarks: u64,
-}
-
-#[derive(Debug, Default)]
-struct Syncing {
-    led: bool,
 }
 
 #[derive(Debug)]

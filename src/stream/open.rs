@@ -20,11 +20,12 @@ use crate::stream::changes::Changes;
 use crate::stream::checkpoint::{CheckpointFile, NAME};
 use crate::stream::env::Env;
 use crate::stream::follow::shown;
-use crate::stream::ready::Pace;
+use crate::stream::group::Group;
+use crate::stream::ready::{LARGE_PAGE, Pace};
 use crate::stream::signal::Signal;
-use crate::stream::{Core, Member, Policy, PolicyCell, State, Syncing, Unsealed, Writer};
+use crate::stream::{Core, Member, Policy, PolicyCell, State, Unsealed, Writer};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
-use crate::sync::{Condvar, Mutex, RwLock};
+use crate::sync::{Mutex, RwLock};
 use crate::vfs::region::{FLOOR, Region};
 use crate::vfs::{self, Access, EntryKind, File, TEMPORARY};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
@@ -634,12 +635,12 @@ fn build(
         segments: RwLock::new(Arc::new(found.segments)),
         strangers: Mutex::default(),
         unsealed: Mutex::new(unsealed),
-        syncing: Mutex::new(Syncing::default()),
-        synced: Condvar::new(),
+        group: Group::default(),
         sealing: Mutex::new(()),
         checkpoint: Mutex::new(CheckpointFile::new(&env.vfs, path, checkpoint, has_checkpoint)),
         meta: Mutex::new(if has_checkpoint { Vec::new() } else { opening.meta }),
         durable: AtomicU64::new(end.durable),
+        brought: AtomicU64::new(LARGE_PAGE),
         log_start: AtomicU64::new(found.log_start),
         doomed: Mutex::new(Vec::new()),
         deleted: AtomicBool::new(false),

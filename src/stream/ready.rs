@@ -2,7 +2,7 @@
 //!
 //! A first store to a page costs twenty times an append, and a new file ten thousand times. A helper thread touches pages ahead
 //! of the writer, on into the segments to come, and makes their files. A hot writer, which fills segments faster than pages
-//! can be touched one by one, gets larger pages, and its files earlier. Quiet streams get nothing.
+//! can be touched one by one, gets its files earlier, and larger pages unless it syncs little at a time. Quiet streams get nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::Timestamp;
 use crate::segment::active::{BUSY_BYTES, Fresh};
 use crate::stream::{Core, State};
+use crate::sync::atomic::Ordering;
 
 /// Bytes made ready ahead of the writer of a busy segment.
 const AHEAD: usize = 16 << 20;
@@ -19,6 +20,9 @@ const CHUNK: usize = 4 << 20;
 const HOT: u64 = 32 << 20;
 /// Files made ready for a hot writer. Making one can take as long as the disk needs for a segment, and so can filling one.
 const HOT_FILES: usize = 2;
+
+/// Bytes of the largest pages. A sync writes all of one, however little of it is new.
+pub(super) const LARGE_PAGE: u64 = 2 << 20;
 
 /// How a writer goes through its active segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +116,11 @@ fn chunk_end(from: usize) -> usize {
     (from / CHUNK + 1) * CHUNK
 }
 
+/// Whether large pages serve a writer of whose frames a sync brings `brought` bytes.
+fn large_pages(hot: bool, brought: u64) -> bool {
+    hot && LARGE_PAGE <= brought
+}
+
 impl Core {
     /// Makes ready what the writer will need soon: pages ahead of it, files of the next segments.
     pub(crate) fn make_ready(self: &Arc<Core>) {
@@ -177,9 +186,8 @@ impl Core {
         if self.env.is_closed() {
             return false;
         }
-        let Ok(fresh) = Fresh::new(&self.env.vfs, &self.dir, self.next_size(capacity, hot), hot) else {
-            return false;
-        };
+        let (capacity, large) = (self.next_size(capacity, hot), self.wants_large(hot));
+        let Ok(fresh) = Fresh::new(&self.env.vfs, &self.dir, capacity, large) else { return false };
         // Who let go of the stream meanwhile waits to remove the file.
         self.next.lock().push_back(fresh);
         true
@@ -194,6 +202,11 @@ impl Core {
             fresh = self.next.lock().pop_front();
         }
         fresh.filter(|fresh| capacity <= fresh.capacity)
+    }
+
+    /// Whether a writer that is `hot` or not gets large pages.
+    pub(super) fn wants_large(&self, hot: bool) -> bool {
+        large_pages(hot, self.brought.load(Ordering::Relaxed))
     }
 
     /// Removes the files made ready; one that is just being made, too.
@@ -222,6 +235,12 @@ mod tests {
         assert!(pace.is_hot(Timestamp::from_millis(1_900)));
         assert!(!pace.is_hot(Timestamp::from_millis(2_100)));
         assert!(!Pace::NONE.is_hot(since));
+    }
+
+    #[test]
+    fn a_writer_that_syncs_less_than_a_large_page_at_a_time_gets_small_ones() {
+        assert!(large_pages(true, 2 << 20));
+        assert!(!large_pages(true, 20 << 10) && !large_pages(false, 2 << 20));
     }
 
     #[test]

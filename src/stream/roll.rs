@@ -163,7 +163,12 @@ impl Core {
     /// Makes a file of `capacity` bytes, or of what there is room for, down to `least`.
     fn reserve(&self, mut capacity: u64, least: u64, hot: bool) -> Result<Fresh> {
         loop {
-            match Fresh::new(&self.env.vfs, &self.dir, capacity, hot && BUSY_BYTES <= capacity) {
+            match Fresh::new(
+                &self.env.vfs,
+                &self.dir,
+                capacity,
+                BUSY_BYTES <= capacity && self.wants_large(hot),
+            ) {
                 Err(err) if *err.kind() == ErrorKind::NoSpace && least < capacity => {
                     capacity = (capacity / 2).max(least);
                 }

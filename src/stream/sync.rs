@@ -1,6 +1,6 @@
 //! Making the log durable, sealing what is full, and failing for good when a sync fails.
 //!
-//! Whoever needs durability and finds no leader leads: one sync for all who wait. The order on disk is that of the log:
+//! One sync serves all who wait for it: see `group`. The order on disk is that of the log:
 //! an earlier segment before a later one, a segment's name and header before its frames count, frames before the watermark
 //! that tells of them, all of a segment before its seal.
 
@@ -15,27 +15,12 @@ use crate::vfs::Access;
 use crate::vfs::region::FLOOR;
 use crate::{Error, Result};
 
-/// That a sync is led. Should its leader panic, the stream is poisoned, and nobody waits for him for ever.
-struct Leading<'a> {
-    core: &'a Core,
-}
+/// Poisons the stream when whoever leads a sync panics: nobody knows what of it was done.
+struct Doubt<'a>(&'a Core);
 
-impl Leading<'_> {
-    fn end(self) {
-        self.hand_over();
-        std::mem::forget(self);
-    }
-
-    fn hand_over(&self) {
-        self.core.syncing.lock().led = false;
-        self.core.synced.notify_all();
-    }
-}
-
-impl Drop for Leading<'_> {
+impl Drop for Doubt<'_> {
     fn drop(&mut self) {
-        self.core.poison();
-        self.hand_over();
+        self.0.poison();
     }
 }
 
@@ -62,28 +47,18 @@ impl Core {
     /// Waits until the log is durable up to `end`, which was claimed.
     pub(crate) fn sync_to(self: &Arc<Core>, end: u64) -> Result<()> {
         while self.durable() < end {
-            let mut syncing = self.syncing.lock();
-            if syncing.led {
-                self.synced.wait(&mut syncing);
-                if end <= self.durable() {
-                    break;
-                }
-                if self.is_poisoned() {
-                    return Err(self.poisoned());
-                }
-                continue;
+            if let Some(leading) = self.group.join() {
+                let doubt = Doubt(self);
+                let done = self.sync_published();
+                std::mem::forget(doubt);
+                drop(leading);
+                done?;
+            } else if self.durable() < end && self.is_poisoned() {
+                return Err(self.poisoned());
             }
             if self.durable() < end {
-                syncing.led = true;
-                drop(syncing);
-                let leading = Leading { core: self };
-                let done = self.sync_published();
-                leading.end();
-                done?;
-                if self.durable() < end {
-                    // An earlier claim is still being written.
-                    crate::sync::yield_now();
-                }
+                // An earlier claim is still being written.
+                crate::sync::yield_now();
             }
         }
         Ok(())
@@ -164,6 +139,10 @@ impl Core {
                 return Err(err);
             }
             self.durable.fetch_max(published, Ordering::AcqRel);
+            if durable < published {
+                let brought = (self.brought.load(Ordering::Relaxed) + published - durable) / 2;
+                self.brought.store(brought, Ordering::Relaxed);
+            }
             let mut unsealed = self.unsealed.lock();
             if let Some(entry) = unsealed.iter_mut().find(|entry| entry.segment.base == segment.base) {
                 (entry.named, entry.owed) = (true, 0);
