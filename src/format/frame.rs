@@ -26,6 +26,8 @@
 //! must be. Combined is by exclusive or, so that neither waits for the other. Because salt and offset take part, a frame is
 //! valid only at its own place in its own segment: stale bytes, misplaced writes and payloads that hold whole segments do not pass.
 
+use std::sync::LazyLock;
+
 use byteorder::{ByteOrder, LittleEndian as LE};
 
 use crate::format::span::{CLAIMED, LENGTH, padded};
@@ -510,8 +512,14 @@ impl<'a> Checked<'a> {
         if MAX_BODY < record.body.len() {
             return Err(too_large("append a record: bytes of body", MAX_BODY, record.body.len()));
         }
-        let bare = record.event_time.is_none() && record.service.is_none() && record.attributes.is_empty();
-        Ok(Checked { record, meta: if bare { 0 } else { meta_bytes(record)? } })
+        Ok(Checked { record, meta: if is_bare(record) { 0 } else { meta_bytes(record)? } })
+    }
+
+    /// A record that was found to keep every limit before.
+    #[inline]
+    pub(crate) fn again(record: &'a Record<'a>) -> Checked<'a> {
+        let meta = if is_bare(record) { 0 } else { meta_bytes(record).expect("checked before") };
+        Checked { record, meta }
     }
 
     /// Bytes of body and metadata.
@@ -528,7 +536,6 @@ impl<'a> Checked<'a> {
     /// Hands header and payload to `put`, piece by piece, each with the place it has in the frame.
     /// The source is checksummed before it is copied: that is twice as fast as reading the copy back.
     /// Not sooner: beside the header's hash and the copy it costs less than in a pass of its own before the claim.
-    #[inline]
     pub(crate) fn write(
         &self,
         place: Place,
@@ -536,19 +543,39 @@ impl<'a> Checked<'a> {
         ingest: Timestamp,
         mut put: impl FnMut(usize, &[u8]),
     ) {
-        let header = Header { word: self.word(), witness, ingest };
-        let mut crc = crc32fast::Hasher::new();
-        if self.meta != 0 {
-            let mut at = HEADER;
-            self.pieces(|piece| {
-                crc.update(piece);
-                put(at, piece);
-                at += piece.len();
-            });
+        if let Some((header, body)) = self.bare(place, witness, ingest) {
+            put(HEADER, body);
+            return put(0, &header);
         }
+        let mut crc = hasher();
+        let mut at = HEADER;
+        self.pieces(|piece| {
+            crc.update(piece);
+            put(at, piece);
+            at += piece.len();
+        });
         crc.update(self.record.body);
-        put(HEADER + self.meta, self.record.body);
+        put(at, self.record.body);
+        let header = Header { word: self.word(), witness, ingest };
         put(0, &header.encode(place, crc.finalize()));
+    }
+
+    /// Header and body of a record without metadata, which are all of its frame.
+    #[inline(always)]
+    pub(crate) fn bare(
+        &self,
+        place: Place,
+        witness: u32,
+        ingest: Timestamp,
+    ) -> Option<([u8; HEADER], &'a [u8])> {
+        if self.meta != 0 {
+            return None;
+        }
+        let body = self.record.body;
+        let word = Word::record(HEADER + body.len(), self.record.level, false);
+        let mut crc = hasher();
+        crc.update(body);
+        Some((Header { word, witness, ingest }.encode(place, crc.finalize()), body))
     }
 
     fn pieces(&self, mut piece: impl FnMut(&[u8])) {
@@ -571,6 +598,20 @@ impl<'a> Checked<'a> {
             piece(value.as_bytes());
         }
     }
+}
+
+/// Whether a record has no metadata.
+#[inline]
+fn is_bare(record: &Record<'_>) -> bool {
+    record.event_time.is_none() && record.service.is_none() && record.attributes.is_empty()
+}
+
+/// A checksum of nothing yet. Which instructions the processor has for one is asked once: asking takes as long as a short
+/// record's checksum does.
+#[inline]
+fn hasher() -> crc32fast::Hasher {
+    static NEW: LazyLock<crc32fast::Hasher> = LazyLock::new(crc32fast::Hasher::new);
+    NEW.clone()
 }
 
 /// Checks the limits of a record with metadata: the bytes that takes.

@@ -210,8 +210,18 @@ impl Open {
     pub(crate) fn write_record(mut self, record: &Checked<'_>) {
         let claim = self.claim.as_mut().expect("open");
         claim.fetch_ahead(0, claim.length());
-        record.write(self.place, self.witness, self.ingest, |at, bytes| put(claim, at, bytes));
+        match record.bare(self.place, self.witness, self.ingest) {
+            Some((header, body)) => claim.put_both(4, &header[4..], body),
+            None => self.write_meta(record),
+        }
         self.claim.take().expect("open").commit();
+    }
+
+    /// Writes a record with metadata. Apart, so that one without is written out of registers.
+    #[inline(never)]
+    fn write_meta(&mut self, record: &Checked<'_>) {
+        let claim = self.claim.as_mut().expect("open");
+        record.write(self.place, self.witness, self.ingest, |at, bytes| put(claim, at, bytes));
     }
 
     /// Writes and publishes the records of a batch; all of them or, if this process dies first, none.
@@ -223,7 +233,10 @@ impl Open {
             let word = record.word();
             let witness = self.witness.saturating_add((start / frame::ALIGN) as u32);
             claim.fetch_ahead(start, word.span());
-            record.write(place, witness, self.ingest, |at, bytes| claim.put(start + at, bytes));
+            match record.bare(place, witness, self.ingest) {
+                Some((header, body)) => claim.put_both(start, &header, body),
+                None => record.write(place, witness, self.ingest, |at, bytes| claim.put(start + at, bytes)),
+            }
             start += word.span();
         }
         assert!(start == length, "a batch fills its claim");

@@ -498,7 +498,7 @@ impl Tail {
     /// Whether a span of `length` bytes still fits.
     #[inline]
     pub(crate) fn fits(&self, length: usize) -> bool {
-        padded(length) <= self.limit - self.next.min(self.limit)
+        self.next + padded(length) <= self.limit
     }
 
     /// Takes the next span; `word` holds its length and becomes its commit word. The span counts as claimed for
@@ -585,6 +585,20 @@ impl Claim {
             (*self.region).watch.writes(self.start + at..self.start + at + bytes.len());
             let target = (*self.region).base.add(self.start + at);
             ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+        }
+    }
+
+    /// Copies `head` and, right behind it, `rest` to `at` bytes into the span, behind its commit word.
+    #[inline]
+    pub(crate) fn put_both(&mut self, at: usize, head: &[u8], rest: &[u8]) {
+        let bytes = head.len() + rest.len();
+        assert!(4 <= at && at <= self.length && bytes <= self.length - at, "a claim is written within");
+        // SAFETY: R6 for the region, R1 for bounds; R2: nobody else writes here, and R4: nobody reads before commit.
+        unsafe {
+            (*self.region).watch.writes(self.start + at..self.start + at + bytes);
+            let target = (*self.region).base.add(self.start + at);
+            ptr::copy_nonoverlapping(rest.as_ptr(), target.add(head.len()), rest.len());
+            ptr::copy_nonoverlapping(head.as_ptr(), target, head.len());
         }
     }
 
@@ -720,6 +734,24 @@ mod tests {
         let region = region();
         let mut tail = Tail::new(Arc::clone(&region), region.capacity());
         tail.claim(16).put(8, b"123456789");
+    }
+
+    #[test]
+    #[should_panic(expected = "a claim is written within")]
+    fn two_pieces_are_not_written_past_a_claims_end() {
+        let region = region();
+        let mut tail = Tail::new(Arc::clone(&region), region.capacity());
+        tail.claim(16).put_both(4, b"0123", b"456789abc");
+    }
+
+    #[test]
+    fn two_pieces_lie_one_behind_the_other() {
+        let region = region();
+        let mut tail = Tail::new(Arc::clone(&region), region.capacity());
+        let mut claim = tail.claim(16);
+        claim.put_both(4, b"0123", b"456789ab");
+        claim.commit();
+        assert_eq!(&region.lend(FLOOR..FLOOR + 16)[4..], b"0123456789ab");
     }
 
     #[test]
