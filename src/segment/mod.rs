@@ -336,9 +336,9 @@ impl Segment {
         {
             return Ok(index);
         }
-        let stored = if cached.kept.is_none() { self.read_footer(&head)?.map(Arc::new) } else { None };
+        let stored = if cached.kept.is_none() { self.read_footer(&head) } else { None };
         let index = match stored {
-            Some(index) => index,
+            Some(index) => Arc::new(index),
             None => {
                 let mut index = cached
                     .kept
@@ -357,21 +357,17 @@ impl Segment {
         Ok(index)
     }
 
-    fn read_footer(&self, head: &Header) -> Result<Option<Index>> {
-        let Some(seal) =
-            self.seal().filter(|seal| 0 < seal.footer_bytes && seal.footer_bytes <= head.capacity)
-        else {
-            return Ok(None);
-        };
-        let file = self.open(Access::Read)?;
-        let size = file.size().map_err(|err| Error::io("read size of segment", &self.path, err))?;
-        let mut bytes = vec![0; seal.footer_bytes.min(size) as usize];
-        let read = file.read_at(&mut bytes, seal.footer);
-        let read = read.map_err(|err| Error::io("read footer of segment", &self.path, err))?;
+    /// What a seal's footer says. `None` where there is none, or where it cannot be read, as when retention removed the file
+    /// since it was mapped: the frames say the same.
+    fn read_footer(&self, head: &Header) -> Option<Index> {
+        let seal = self.seal().filter(|seal| 0 < seal.footer_bytes && seal.footer_bytes <= head.capacity)?;
+        let file = self.open(Access::Read).ok()?;
+        let mut bytes = vec![0; seal.footer_bytes.min(file.size().ok()?) as usize];
+        let read = file.read_at(&mut bytes, seal.footer).ok()?;
         let covers = |index: &Index| {
             index.end == seal.end && index.blocks.first().is_none_or(|block| head.base <= block.offset)
         };
-        Ok(Index::decode(&bytes[..read], head.salt).filter(covers))
+        Index::decode(&bytes[..read], head.salt).filter(covers)
     }
 }
 

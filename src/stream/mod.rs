@@ -318,6 +318,11 @@ impl Core {
         Arc::clone(&self.segments.read())
     }
 
+    /// Whether `segment` is part of the log still.
+    fn lists(&self, segment: &Arc<Segment>) -> bool {
+        self.segments.read().iter().any(|other| Arc::ptr_eq(other, segment))
+    }
+
     /// Offset before which retention removed everything.
     pub(crate) fn log_start(&self) -> u64 {
         self.log_start.load(Ordering::Acquire)

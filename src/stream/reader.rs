@@ -354,8 +354,10 @@ impl Reader {
                 Ok(None)
             }
             Err(err) => {
-                // Retention may have been quicker; or it is no part of the log, and is gone from the list now.
-                if self.offset < self.core.log_start() || self.core.forget_stranger(segment) {
+                // Retention may have been quicker, also where the log ended with the segment and nothing in it; or it is no
+                // part of the log, and is gone from the list now.
+                let retained = self.offset < self.core.log_start() || !self.core.lists(segment);
+                if retained || self.core.forget_stranger(segment) {
                     return Ok(None);
                 }
                 let reason = match err.kind() {

@@ -171,3 +171,24 @@ impl Core {
         [oldest, young, size].into_iter().flatten().min().unwrap_or(quiet).min(quiet)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::{Record, Store, StreamName, StreamSpec};
+
+    #[test]
+    fn who_stands_in_a_segment_whose_file_is_gone_has_its_index_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let stream = store.create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        stream.append(&Record::new("1")).unwrap();
+        let end = stream.core.end_durably().unwrap();
+        let segment = stream.core.segments()[0].clone();
+        assert!(segment.seal().is_some());
+        let region = segment.region().unwrap();
+        fs::remove_file(&segment.path).unwrap();
+        assert_eq!(segment.index(&region, end).unwrap().end, end);
+    }
+}
