@@ -305,3 +305,56 @@ fn a_closed_store_leaves_nothing_in_memory() {
         assert_eq!(held.strong_count(), 0, "with background {background} something is held");
     }
 }
+
+/// Whether the maps of segments in `dir` that this process has say that access is scattered, so that nothing is read ahead.
+#[cfg(target_os = "linux")]
+fn are_scattered(dir: &std::path::Path) -> Vec<bool> {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut lines = maps.lines();
+    let mut scattered = Vec::new();
+    while let Some(line) = lines.next() {
+        if line.contains(dir.to_str().unwrap()) && line.ends_with(".seg") {
+            let flags = lines.find(|line| line.starts_with("VmFlags:")).expect("a map has flags");
+            scattered.push(flags.split(' ').any(|flag| flag == "rr"));
+        }
+    }
+    scattered
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_single_read_has_nothing_read_ahead_and_one_that_goes_on_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Options::new().background(false).open(dir.path()).unwrap();
+    let store = open();
+    let stream = store.create_stream(spec("a")).unwrap();
+    let first = stream.append(&Record::new("0")).unwrap().cursor();
+    for _ in 0..9 {
+        stream.append(&Record::new("more")).unwrap();
+    }
+    store.close().unwrap();
+    let one = Limit::records(1);
+    let filter = Filter::parse("more").unwrap();
+    type Read<'a> = &'a dyn Fn(&Stream);
+    let single: Read<'_> = &|stream| {
+        stream.read(Start::Cursor(first)).unwrap().next_within(one).unwrap();
+        stream.read(Start::Cursor(first)).unwrap().next_within(one).unwrap();
+    };
+    let one_by_one: Read<'_> = &|stream| {
+        let mut reader = stream.read(Start::Cursor(first)).unwrap();
+        reader.next_within(one).unwrap();
+        reader.next_within(one).unwrap();
+    };
+    let many: Read<'_> = &|stream| {
+        stream.read(Start::Cursor(first)).unwrap().next().unwrap();
+    };
+    let filtered: Read<'_> = &|stream| {
+        stream.read(Start::Cursor(first)).unwrap().filter(filter.clone()).next_within(one).unwrap();
+    };
+    for (read, scattered) in [(single, true), (one_by_one, false), (many, false), (filtered, false)] {
+        let store = open();
+        read(&store.stream("a").unwrap());
+        assert_eq!(are_scattered(dir.path()), [scattered]);
+        store.close().unwrap();
+    }
+}

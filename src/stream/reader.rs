@@ -146,6 +146,8 @@ pub(super) struct Standing {
     /// The epoch in force at the base.
     pub(super) epoch: Epoch,
     base: u64,
+    /// Records were read from it.
+    read: bool,
     /// The index of a sealed segment, once a filter asked for it.
     pub(super) index: Option<Arc<Index>>,
 }
@@ -154,7 +156,7 @@ impl Standing {
     pub(super) fn new(segment: Arc<Segment>) -> Result<Standing> {
         let region = segment.region()?;
         let Head { salt, epoch, .. } = *segment.head()?;
-        Ok(Standing { region, salt, epoch, base: segment.base, index: None, segment })
+        Ok(Standing { region, salt, epoch, base: segment.base, read: false, index: None, segment })
     }
 
     pub(super) fn position(&self, offset: u64) -> usize {
@@ -390,7 +392,8 @@ impl Reader {
         let known = self.known(place);
         let most = self.offset.saturating_add(limit.bytes as u64);
         let start = self.offset;
-        if FEW < limit.records {
+        // Who reads on, by however few, goes through it.
+        if FEW < limit.records || place.read {
             place.region.advise_scan();
         }
         let mut spots = (FEW < limit.records).then(|| reused(self.spots.get_or_insert_default()));
@@ -454,6 +457,7 @@ impl Reader {
         }
         let header = frames.checked(last);
         let (behind, ingest) = (last + header.word.span() as u64, header.ingest);
+        self.place.as_mut().expect("it stands there").read = true;
         self.cursor = Cursor { epoch: self.epoch, offset: behind, ingest, ..self.cursor };
         let spots = spots.map(|spots| {
             let kept = self.spots.get_or_insert_default();

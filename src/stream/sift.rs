@@ -11,7 +11,6 @@ use crate::filter::{Filter, Summary};
 use crate::format::frame::{ALIGN, Kind, Word};
 use crate::format::index::{BLOCK, Index};
 use crate::segment::walk::{Frames, Spot};
-use crate::stream::reader::FEW;
 use crate::stream::{Batch, GapReason, Limit, Reader, Step};
 use crate::vfs::region::Lent;
 use crate::{Cursor, Result, Timestamp};
@@ -137,9 +136,8 @@ impl Reader {
         let sieve = self.sieve.as_mut().expect("the caller has a filter");
         let place = self.place.as_ref().expect("the caller stands");
         let from = place.position(self.offset);
-        if FEW < limit.records {
-            place.region.advise_scan();
-        }
+        // However few are asked for, what passes has to be found.
+        place.region.advise_scan();
         let held = place.position(end).min(place.region.capacity()).max(from);
         // What the file is too short for may be left unread like anything else.
         let lent = (from < held).then(|| place.region.lend(from..held));
