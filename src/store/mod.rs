@@ -3,6 +3,7 @@
 mod background;
 mod delete;
 mod dir;
+mod era;
 mod inspect;
 mod loaded;
 mod options;
@@ -14,7 +15,7 @@ mod snapshot;
 mod spec;
 mod tenant;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,17 +25,19 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Mode, StreamEntry};
+use crate::mutants::{self, Mutant};
 use crate::session::registry::Registry;
 use crate::stream::changes::Changes;
 use crate::stream::env::Env;
 use crate::stream::open::Opening;
-use crate::stream::{Core, Durability, Keep, Member, Policy, Stream, StreamStats, VerifyReport};
+use crate::stream::{Core, Durability, Era, Keep, Member, Policy, Stream, StreamStats, VerifyReport};
 use crate::sync::Mutex;
 use crate::vfs::guard::GuardedClock;
 use crate::vfs::{Lock, Vfs};
 use crate::{Error, ErrorKind, Quotas, Result, StreamId, TenantId, Timestamp};
 
 use dir::names;
+use era::EraFile;
 use loaded::Loaded;
 use quiet::Quiet;
 
@@ -142,7 +145,8 @@ impl Store {
         made.map_err(|err| Error::io("create directory", &streams, err))?;
         dir::remove_unfinished(&*vfs, dir)?;
         dir::remove_deleted(&*vfs, dir, &catalog)?;
-        let env = Env::new(vfs, clock, catalog.store_id(), settings, false);
+        let era = EraFile::open(&*vfs, dir, clock.boot_id());
+        let env = Env::new(vfs, clock, era.era(), catalog.store_id(), settings, false);
         let store = Store::assemble(dir, env, catalog, Some(lock))?;
         if mark.is_none() {
             // Else a store that is killed before it is closed would believe any clock at its next opening. Where there is no
@@ -158,7 +162,7 @@ impl Store {
         let clock = GuardedClock::new(options.clock.clone(), dir::read_mark(&*vfs, dir)?);
         let catalog =
             Catalog::open(Arc::clone(&vfs), &dir.join(names::CATALOG), Mode::ReadOnly, clock.now())?;
-        let env = Env::new(vfs, clock, catalog.store_id(), settings, true);
+        let env = Env::new(vfs, clock, Era::new(0, false, false), catalog.store_id(), settings, true);
         Store::assemble(dir, env, catalog, None)
     }
 
@@ -583,9 +587,24 @@ impl Shared {
             changes.signal.raise();
         }
         self.env.let_go();
+        // Where the file goes on to say that the store is open, the next open after a reboot looks at every stream.
+        let seen = !self.env.era.killed || self.opened_all() || mutants::on(Mutant::ClosedUnseen);
+        if seen && self.env.era.is_settled() {
+            let _ = era::write_closed(&*self.env.vfs, &self.dir, self.env.era.number);
+        }
         let outcome = outcome.and(self.keep_mark());
         *self.lock.lock() = None;
         outcome
+    }
+
+    /// Whether every stream was opened since the store was, so that none is as a process left it that was killed.
+    fn opened_all(&self) -> bool {
+        let sessions = self.sessions.lock().is_some() || matches!(self.has_sessions(), Ok(false));
+        let catalog = self.catalog.lock();
+        let loaded: HashSet<_> = self.loaded.all().iter().map(|core| core.id).collect();
+        let quiet = self.quiet.lock();
+        sessions
+            && catalog.all_streams().all(|entry| loaded.contains(&entry.id) || quiet.was_opened(entry.id))
     }
 
     /// Keeps the store's time on disk.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::segment::Segment;
 use crate::segment::maps::Maps;
+use crate::stream::checkpoint::Era;
 use crate::stream::{Core, Durability, Verify};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex};
@@ -21,6 +22,7 @@ pub(crate) struct Env {
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) maps: Arc<Maps>,
     pub(crate) clock: GuardedClock,
+    pub(crate) era: Era,
     /// The store's time when it was opened.
     pub(crate) opened: Timestamp,
     pub(crate) store: Uuid,
@@ -51,6 +53,7 @@ impl Env {
     pub(crate) fn new(
         vfs: Arc<dyn Vfs>,
         clock: GuardedClock,
+        era: Era,
         store: Uuid,
         settings: Settings,
         read_only: bool,
@@ -60,6 +63,7 @@ impl Env {
             maps: Arc::default(),
             opened: clock.now(),
             clock,
+            era,
             store,
             settings,
             read_only,

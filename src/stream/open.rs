@@ -108,7 +108,7 @@ impl Core {
         if env.read_only {
             return build_follower(env, opening, found);
         }
-        match clean_end(&found, opening.id.as_uuid().as_u64_pair().1)? {
+        match clean_end(&found, opening.id.as_uuid().as_u64_pair().1, env.era.number)? {
             Some(end) => {
                 let recovery = Recovery { clean: true, epoch: end.epoch.number, ..Recovery::default() };
                 if let Some(last) = found.segments.last() {
@@ -223,7 +223,7 @@ pub(crate) fn read_checkpoint(env: &Env, dir: &Path, id: StreamId) -> Result<Opt
 }
 
 /// The end of a log that was closed properly and not touched since; `None` sends it to recovery.
-fn clean_end(found: &Found, id: u64) -> Result<Option<End>> {
+fn clean_end(found: &Found, id: u64, era: u32) -> Result<Option<End>> {
     let Some(checkpoint) = found.checkpoint else {
         // A stream that has had no record yet has no files either.
         let fresh = found.segments.is_empty() && !found.has_checkpoint;
@@ -236,7 +236,9 @@ fn clean_end(found: &Found, id: u64) -> Result<Option<End>> {
             epoch_start: 0,
         }));
     };
-    if !checkpoint.clean {
+    // Of an earlier era it may have been taken back since, and the power failed before that was durable.
+    let believed = checkpoint.era == era || mutants::on(Mutant::BelieveAnyEra);
+    if !checkpoint.clean || !believed {
         return Ok(None);
     }
     let end = checkpoint.end;
@@ -595,6 +597,7 @@ fn build(
         stream: opening.id,
         generation: 0,
         clean: false,
+        era: 0,
         log_start: found.log_start,
         end: end.durable,
         epoch: end.epoch,
@@ -635,7 +638,7 @@ fn build(
         syncing: Mutex::new(Syncing::default()),
         synced: Condvar::new(),
         sealing: Mutex::new(()),
-        checkpoint: Mutex::new(CheckpointFile::new(&env.vfs, path, checkpoint, has_checkpoint)),
+        checkpoint: Mutex::new(CheckpointFile::new(env, path, checkpoint, has_checkpoint)),
         meta: Mutex::new(if has_checkpoint { Vec::new() } else { opening.meta }),
         durable: AtomicU64::new(end.durable),
         log_start: AtomicU64::new(found.log_start),
