@@ -464,9 +464,10 @@ impl Shared {
             catalog.refresh()?;
             let entry = catalog.stream(id)?;
             let policy = policy(&self.env, &catalog, entry);
-            let (member, changes) = (member(entry), self.changes(&catalog.meta(id)?.group.tenant));
-            let meta = catalog.meta(id)?.encode();
+            let (member, meta) = (member(entry), catalog.meta(id)?);
             drop(catalog);
+            let changes = self.changes(&meta.group.tenant);
+            let meta = Box::new(move || meta.encode());
             Core::open(&self.env, Opening { id, dir: self.stream_dir(id), policy, member, meta, changes })
         })?;
         if self.env.read_only {

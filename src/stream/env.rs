@@ -127,8 +127,11 @@ impl Queue {
         let Some(waiting) = slot.as_mut() else { return };
         if !waiting.iter().rev().take(8).any(|other| Arc::ptr_eq(other, core)) {
             waiting.push(Arc::clone(core));
+            // Who waits looks for the first one, and then lets the others come.
+            if waiting.len() == 1 {
+                self.arrived.notify_one();
+            }
         }
-        self.arrived.notify_one();
     }
 
     pub(crate) fn take(&self) -> Vec<Arc<Core>> {

@@ -54,6 +54,13 @@ pub struct Recovery {
     pub epoch: u64,
 }
 
+impl Recovery {
+    /// Whether nothing was lost or damaged, as far as it looked.
+    pub(crate) fn found_nothing(&self) -> bool {
+        self.torn_bytes == 0 && self.unfinished == 0 && self.corrupt.is_empty() && self.set_aside.is_empty()
+    }
+}
+
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.clean {
@@ -76,7 +83,8 @@ pub(crate) struct Opening {
     pub(crate) dir: PathBuf,
     pub(crate) policy: Policy,
     pub(crate) member: Member,
-    pub(crate) meta: Vec<u8>,
+    /// What the file `meta` will say, asked for where there is none.
+    pub(crate) meta: Box<dyn FnOnce() -> Vec<u8>>,
     pub(crate) changes: Arc<Changes>,
 }
 
@@ -185,7 +193,9 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
     let log_start = checkpoint.map_or(first, |checkpoint| checkpoint.log_start);
     // Retention that was interrupted is finished: what lies before the log's start is gone by its own word.
     let mut gone = segments.windows(2).take_while(|pair| pair[1].base <= log_start).count();
-    if gone + 1 == segments.len() && segments[gone].seal().is_some_and(|seal| seal.end <= log_start) {
+    let last = segments.get(gone).filter(|_| gone + 1 == segments.len());
+    let last = last.filter(|segment| segment.base < log_start);
+    if last.and_then(|segment| segment.seal()).is_some_and(|seal| seal.end <= log_start) {
         gone += 1;
     }
     if 0 < gone && !env.read_only {
@@ -243,12 +253,12 @@ fn clean_end(found: &Found, id: u64, era: u32) -> Result<Option<End>> {
     }
     let end = checkpoint.end;
     if let Some(last) = found.segments.last() {
-        let Ok(head) = last.head() else { return Ok(None) };
+        let Ok(file) = last.open(Access::Read) else { return Ok(None) };
+        let Ok(head) = last.head_in(&*file) else { return Ok(None) };
         match last.seal() {
             Some(seal) if seal.end == end => {}
             Some(_) => return Ok(None),
             None => {
-                let file = last.open(Access::Read)?;
                 let mut word = [0; 8];
                 let inside = (head.base..=head.base + (head.capacity - PAGE as u64)).contains(&end);
                 let size = file.size().map_err(|err| Error::io("read size of segment", &last.path, err))?;
@@ -639,7 +649,7 @@ fn build(
         synced: Condvar::new(),
         sealing: Mutex::new(()),
         checkpoint: Mutex::new(CheckpointFile::new(env, path, checkpoint, has_checkpoint)),
-        meta: Mutex::new(if has_checkpoint { Vec::new() } else { opening.meta }),
+        meta: Mutex::new(if has_checkpoint { Vec::new() } else { (opening.meta)() }),
         durable: AtomicU64::new(end.durable),
         log_start: AtomicU64::new(found.log_start),
         doomed: Mutex::new(Vec::new()),

@@ -328,15 +328,15 @@ impl Core {
         self.segments().last().filter(|last| last.end().is_none()).cloned()
     }
 
-    /// Whether the files say all there is to know of the stream: to open it anew would find it as it is. What recovery found
-    /// is kept for whoever asks.
+    /// Whether the files say all there is to know of the stream: to open it anew would find it as it is. Where recovery found
+    /// anything, that is kept for whoever asks.
     pub(crate) fn is_at_rest(&self) -> bool {
         let is_open = {
             let writer = self.writer.lock();
             writer.active.is_none() && writer.state == State::Open
         };
         is_open
-            && self.recovery.clean
+            && self.recovery.found_nothing()
             && !self.may_be_unclean()
             && self.doomed.lock().is_empty()
             && self.strangers.lock().is_empty()
