@@ -27,7 +27,7 @@ mutants! {
     "seal-before-footer" SealBeforeFooter "A seal becomes durable before the footer it tells of."
     "unlink-before-log-start" UnlinkBeforeLogStart "Retention removes files before it is durable that the log begins behind them."
     "retire-living-segment" RetireLivingSegment "Retention dates a segment by its first record, and the last one still lives."
-    "clean-while-writing" CleanWhileWriting "The checkpoint goes on saying clean while frames are written."
+    "clean-while-writing" CleanWhileWriting "The checkpoint goes on saying clean while the log goes on in another segment."
     "believe-any-era" BelieveAnyEra "What was clean before a power failure is believed to be, whatever was appended since."
     "era-untold" EraUntold "An opening does not say, durably, that the store is open."
     "closed-unseen" ClosedUnseen "A store says that it is closed though a process was killed and nobody looked at what it left."

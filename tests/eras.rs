@@ -1,5 +1,5 @@
-//! Which streams an opening takes to be closed properly: an append takes that word back without a sync, and whatever becomes of
-//! it, no record that was told durable is lost, none comes back that was lost, and a cursor to one diverges.
+//! Which streams an opening takes to be closed properly. An append does not take that word back, and whatever a crash leaves of the two,
+//! nothing is lost that was durable, nothing comes back that was lost, and a cursor to it diverges.
 
 #![cfg(feature = "sim")]
 
@@ -7,6 +7,7 @@ mod common;
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use common::*;
 use tailwater::vfs::sim::{Crash, Fault, Op};
@@ -50,13 +51,37 @@ fn fork(machine: &Machine) -> Machine {
 }
 
 #[test]
-fn the_first_append_after_an_opening_waits_for_no_sync() {
+fn the_first_append_after_an_opening_writes_and_syncs_nothing_but_its_frame_also_after_a_kill() {
     let machine = closed();
-    let (_store, stream) = machine.open().unwrap();
-    let syncs = || [Op::Sync, Op::SyncDir, Op::RegionSync, Op::ReplaceSync].map(|op| machine.disk.count(op));
-    let before = syncs();
+    let calls = [Op::Write, Op::Sync, Op::SyncDir, Op::RegionSync, Op::ReplaceCreate];
+    for _ in 0..2 {
+        let store = machine.options().open(DIR).unwrap();
+        machine.crash(Crash::KeepAll);
+        drop(store);
+        let (store, stream) = machine.open().unwrap();
+        assert!(stream.recovery().clean);
+        let counts = || calls.map(|op| machine.disk.count(op));
+        let before = counts();
+        append(&stream, "first");
+        assert_eq!(counts(), before);
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_stream_that_went_on_after_it_was_clean_is_clean_again_where_it_ends_once_it_idled() {
+    let machine = closed();
+    let (store, stream) = machine.open().unwrap();
     append(&stream, "first");
-    assert_eq!(syncs(), before);
+    // Let go of first, and marked clean after a while.
+    for seconds in [4, 61] {
+        machine.clock.advance(Duration::from_secs(seconds));
+        store.tick().unwrap();
+    }
+    machine.crash(Crash::KeepAll);
+    let (_store, stream) = machine.open().unwrap();
+    assert!(stream.recovery().clean);
+    assert_eq!(bodies(&stream), ["kept", "first"]);
 }
 
 #[test]
@@ -72,7 +97,7 @@ fn what_was_closed_is_clean_after_a_reboot_and_what_was_open_is_not_though_nothi
 }
 
 #[test]
-fn what_a_killed_process_took_back_is_not_believed_after_a_later_power_failure() {
+fn what_a_killed_process_went_on_with_is_not_clean_after_a_later_power_failure() {
     let machine = closed();
     let store = machine.options().open(DIR).unwrap();
     let other = store.create_stream(StreamSpec::new(StreamName::new("other").unwrap())).unwrap();
@@ -102,6 +127,18 @@ fn a_store_that_was_killed_and_closed_after_every_stream_was_opened_is_clean_aft
     let (_store, stream) = machine.open().unwrap();
     assert!(stream.recovery().clean);
     assert_eq!(bodies(&stream), ["kept", "1"]);
+}
+
+#[test]
+fn a_store_with_a_stream_that_could_not_be_made_durable_does_not_say_that_it_is_closed() {
+    let machine = closed();
+    let (store, stream) = machine.open().unwrap();
+    let lost = append(&stream, "lost").cursor();
+    machine.disk.fail(Fault { op: Op::RegionSync, nth: 1, error: io::ErrorKind::Other, sticky: true });
+    store.close().unwrap_err();
+    machine.disk.clear_faults();
+    machine.crash(Crash::DropUnsynced);
+    assert_diverged(&machine.open().unwrap().1, lost);
 }
 
 #[test]

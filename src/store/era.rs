@@ -1,15 +1,15 @@
 //! Which checkpoints are believed that say "clean": those of the era in force.
 //!
-//! An append to a clean stream takes that word back without a sync. A process that dies leaves this in the page cache; a
-//! power failure may leave the word. So the store says, durably and before anything else, that it is open and in which boot; a
-//! checkpoint that says "clean" names its era; and where an opening finds that a boot ended with the store open, another era
-//! begins, and no stream of an earlier one is taken to be clean.
+//! An append to a clean stream does not take that word back. A process that dies leaves its frame behind, in the page cache; a
+//! power failure may leave the word and no frame. So the store says, durably and before anything else, that it is open and in which
+//! boot; a checkpoint that says "clean" names its era; and where an opening finds that a boot ended with the store open, another
+//! era begins, and no stream of an earlier one is taken to be clean.
 //!
 //! | the file `era` says       | so the era is | closing says so | because                                              |
 //! |---------------------------|---------------|-----------------|------------------------------------------------------|
-//! | closed                    | the same      | yes             | every checkpoint was durable as it stood             |
-//! | open, in this boot        | the same      | once every stream was opened | its writer was killed: the page cache has what it took back, and the disk may not |
-//! | open, in any other boot   | the next      | yes             | what was taken back may be lost                      |
+//! | closed                    | the same      | yes             | every "clean" on the disk was true                    |
+//! | open, in this boot        | the same      | once every stream was opened | its writer was killed: the page cache has what it went on with, and the disk may not |
+//! | open, in any other boot   | the next      | yes             | what went on may be lost                             |
 //! | nothing that is sound     | drawn         | yes             | nobody knows                                         |
 //!
 //! The file is overwritten in place, which needs no space: torn, it is not sound, and the era is another.
@@ -59,8 +59,8 @@ fn judge(said: Option<Said>, boot: u128, drawn: u32) -> EraFile {
 }
 
 impl EraFile {
-    /// Reads which era it is and says that the store is open. Where that cannot be said, every checkpoint is synced that
-    /// is taken back.
+    /// Reads which era it is and says that the store is open. Where that cannot be said, a checkpoint says durably that its stream
+    /// goes on, before it does.
     pub(super) fn open(vfs: &dyn Vfs, dir: &Path, boot: Option<u128>) -> EraFile {
         let read = vfs::read_all(vfs, &dir.join(names::ERA), 4096);
         let said = read.ok().and_then(|bytes| envelope::decode(MAGIC, 1, &bytes).ok()).map(|(said, _)| said);

@@ -1,8 +1,9 @@
 //! Keeping a stream's checkpoint file: two slots, written in turn, each durable before what relies on it.
 //!
-//! One thing is written without a sync: that the stream is not clean any more. It would cost the first append after an idle
-//! time the most by far, and needs none: a process that dies leaves it in the page cache, and after a power failure nobody
-//! believes what was clean before, for the store said durably that it was open (`store/era`).
+//! A stream that is clean goes on without a word: the first frame behind the end shows itself in the page cache, which a process that dies
+//! leaves behind, and after a power failure nobody believes what was clean before, for the store said durably that it was
+//! open (`store/era`). That it is not clean any more is written, without a sync for the same reason, before anything but the
+//! frames of its last segment changes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub(crate) struct Era {
     pub(crate) told: bool,
     /// In this boot a process was killed that had the store open.
     pub(crate) killed: bool,
-    /// Streams whose checkpoint was taken back and not synced since.
+    /// Streams whose checkpoint on the disk may say that they are clean, and are not.
     open: AtomicUsize,
 }
 
@@ -35,7 +36,7 @@ impl Era {
         Era { number, told, killed, open: AtomicUsize::new(0) }
     }
 
-    /// Whether every checkpoint is on the disk as it is in memory, so that each may be believed whatever comes.
+    /// Whether every checkpoint on the disk is true, so that each may be believed whatever comes.
     pub(crate) fn is_settled(&self) -> bool {
         self.open.load(Ordering::Acquire) == 0
     }
@@ -53,6 +54,8 @@ pub(crate) struct CheckpointFile {
     failed: bool,
     /// The last write was not synced. Nothing relies on it, and the other slot may be all there is on the disk.
     unsynced: bool,
+    /// On the disk it may say that the stream is clean, which is not so any more.
+    untrue: bool,
     /// A process that is no more wrote the last one, and perhaps did not sync it.
     left: bool,
 }
@@ -62,12 +65,21 @@ impl CheckpointFile {
         // Of streams there may be very many.
         path.shrink_to_fit();
         let left = exists && (env.era.killed || !now.clean);
-        CheckpointFile { env: Arc::clone(env), path, now, exists, failed: false, unsynced: false, left }
+        CheckpointFile {
+            env: Arc::clone(env),
+            path,
+            now,
+            exists,
+            failed: false,
+            unsynced: false,
+            untrue: false,
+            left,
+        }
     }
 
     /// Whether the file may say that frames follow what it knows of.
     pub(crate) fn may_be_unclean(&self) -> bool {
-        self.failed || self.says_unclean()
+        self.failed || self.untrue || self.says_unclean()
     }
 
     fn says_unclean(&self) -> bool {
@@ -108,22 +120,38 @@ impl CheckpointFile {
         written.map_err(|err| Error::io("write checkpoint", &self.path, err))?;
         self.exists = true;
         self.now = next;
-        self.set_unsynced(!durably);
+        self.unsynced = !durably;
+        if !durably || !next.clean {
+            self.set_untrue(!durably);
+        }
         Ok(())
     }
 
-    fn set_unsynced(&mut self, unsynced: bool) {
-        match (self.unsynced, unsynced) {
+    fn set_untrue(&mut self, untrue: bool) {
+        match (self.untrue, untrue) {
             (false, true) => drop(self.env.era.open.fetch_add(1, Ordering::AcqRel)),
             (true, false) => drop(self.env.era.open.fetch_sub(1, Ordering::AcqRel)),
             _ => {}
         }
-        self.unsynced = unsynced;
+        self.untrue = untrue;
     }
 }
 
 impl Core {
-    /// Says that frames may follow, before the first one does; makes the stream's directory if there is none.
+    /// Takes note that frames may follow in the last segment, before the first one does. It is written only where neither that frame
+    /// nor the era would tell.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        let mut checkpoint = self.checkpoint.lock();
+        if self.env.era.told && checkpoint.exists && checkpoint.now.clean {
+            checkpoint.set_untrue(true);
+            return Ok(());
+        }
+        drop(checkpoint);
+        self.mark_unclean()
+    }
+
+    /// Says that the stream is not clean any more, before anything changes but the frames of its last segment; makes its
+    /// directory if there is none.
     pub(crate) fn mark_unclean(&self) -> Result<()> {
         let mut checkpoint = self.checkpoint.lock();
         if !checkpoint.exists {
@@ -151,9 +179,9 @@ impl Core {
         Ok(())
     }
 
-    /// Forgets that the checkpoint is not synced: the stream is deleted.
+    /// Forgets that the checkpoint may not be true: the stream is deleted.
     pub(crate) fn forget_mark(&self) {
-        self.checkpoint.lock().set_unsynced(false);
+        self.checkpoint.lock().set_untrue(false);
     }
 
     /// How often the checkpoint was written.
@@ -170,12 +198,17 @@ impl Core {
     /// Says that the log ends at `end`, all of it durable, and nobody writes.
     pub(crate) fn mark_clean(&self, end: u64) -> Result<()> {
         let last_ingest = self.writer.lock().last_ingest;
-        self.checkpoint.lock().write(|now| {
+        let boot = self.env.clock.boot_id();
+        let mut checkpoint = self.checkpoint.lock();
+        checkpoint.write(|now| {
             now.clean = true;
+            now.boot = boot;
             now.era = self.env.era.number;
             now.end = end;
             now.last_ingest = last_ingest;
-        })
+        })?;
+        checkpoint.set_untrue(false);
+        Ok(())
     }
 
     /// Says that the log begins at `start` from now on; durable before anything is removed.

@@ -303,7 +303,11 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         found.segments.iter().rposition(|segment| segment.seal().is_some()).map_or(0, |last| last + 1);
     let mut unreadable = Vec::new();
     let boot = env.clock.boot_id();
-    let last_boot = found.checkpoint.and_then(|checkpoint| checkpoint.boot);
+    // Of this era and clean, and yet not as it was left: whoever went on with it was killed.
+    let went_on =
+        |checkpoint: &Checkpoint| checkpoint.clean && checkpoint.era == env.era.number && env.era.killed;
+    let last_boot =
+        found.checkpoint.and_then(|checkpoint| if went_on(&checkpoint) { boot } else { checkpoint.boot });
     let same_boot = boot.is_some() && boot == last_boot;
     // The process that died may have been told of a failed write-back, and we would not be.
     let owes = last_boot.is_none() || same_boot;
