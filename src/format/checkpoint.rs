@@ -6,7 +6,7 @@
 //! |-----|-------|--------------|-------------------------------------------------------------------|
 //! | 0   | 8     | magic        | `twaterC\n`                                                       |
 //! | 8   | 2     | version      | 1                                                                 |
-//! | 10  | 1     | clean        | 1: nothing is being appended, and the log ends at `end`           |
+//! | 10  | 1     | clean        | 1: nobody was appending, and the log ended at `end`               |
 //! | 11  | 1     | zero         |                                                                   |
 //! | 12  | 4     | era          | in which it said clean last                                       |
 //! | 16  | 16    | stream       | id of the stream                                                  |
