@@ -14,6 +14,7 @@
 //!
 //! The file is overwritten in place, which needs no space: torn, it is not sound, and the era is another.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::envelope;
 use crate::mutants::{self, Mutant};
+use crate::store::Shared;
 use crate::store::dir::names;
 use crate::stream::Era;
 use crate::vfs::{self, Access, Vfs};
@@ -73,6 +75,29 @@ impl EraFile {
     /// What the streams are to know of it.
     pub(super) fn era(&self) -> Era {
         Era::new(self.now.number, self.told, self.killed)
+    }
+}
+
+impl Shared {
+    /// Says that the store is closed, if every "clean" on the disk is true. Where it goes on to say that it is open, the next opening
+    /// after a reboot looks at every stream.
+    pub(super) fn say_closed(&self) {
+        let era = &self.env.era;
+        let seen = !era.killed || self.opened_all() || mutants::on(Mutant::ClosedUnseen);
+        if seen && era.is_settled() {
+            let _ = write_closed(&*self.env.vfs, &self.dir, era.number);
+        }
+    }
+
+    /// Whether every stream was opened since the store was, so that none is as a process left it that was killed.
+    fn opened_all(&self) -> bool {
+        let sessions = self.sessions.lock().is_some() || matches!(self.has_sessions(), Ok(false));
+        // Before the catalogue's lock, which whoever is opening a stream waits for.
+        let loaded: HashSet<_> = self.loaded.all().iter().map(|core| core.id).collect();
+        let catalog = self.catalog.lock();
+        let quiet = self.quiet.lock();
+        sessions
+            && catalog.all_streams().all(|entry| loaded.contains(&entry.id) || quiet.was_opened(entry.id))
     }
 }
 

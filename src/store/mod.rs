@@ -15,7 +15,7 @@ mod snapshot;
 mod spec;
 mod tenant;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Mode, StreamEntry};
-use crate::mutants::{self, Mutant};
 use crate::session::registry::Registry;
 use crate::stream::changes::Changes;
 use crate::stream::env::Env;
@@ -588,24 +587,10 @@ impl Shared {
             changes.signal.raise();
         }
         self.env.let_go();
-        // Where the file goes on to say that the store is open, the next open after a reboot looks at every stream.
-        let seen = !self.env.era.killed || self.opened_all() || mutants::on(Mutant::ClosedUnseen);
-        if seen && self.env.era.is_settled() {
-            let _ = era::write_closed(&*self.env.vfs, &self.dir, self.env.era.number);
-        }
+        self.say_closed();
         let outcome = outcome.and(self.keep_mark());
         *self.lock.lock() = None;
         outcome
-    }
-
-    /// Whether every stream was opened since the store was, so that none is as a process left it that was killed.
-    fn opened_all(&self) -> bool {
-        let sessions = self.sessions.lock().is_some() || matches!(self.has_sessions(), Ok(false));
-        let catalog = self.catalog.lock();
-        let loaded: HashSet<_> = self.loaded.all().iter().map(|core| core.id).collect();
-        let quiet = self.quiet.lock();
-        sessions
-            && catalog.all_streams().all(|entry| loaded.contains(&entry.id) || quiet.was_opened(entry.id))
     }
 
     /// Keeps the store's time on disk.
