@@ -207,11 +207,12 @@ fn unknown_features_are_overlooked_or_refused_as_their_kind_asks() {
 }
 
 /// What a store holds beside segments, by what an operator would call it.
-fn papers(scene: &Scene) -> [(&'static str, PathBuf); 5] {
+fn papers(scene: &Scene) -> [(&'static str, PathBuf); 6] {
     let dir = Path::new(DIR);
     [
         ("lock", dir.join("LOCK")),
         ("clock", dir.join("clock")),
+        ("era", dir.join("era")),
         ("catalogue", dir.join("catalog")),
         ("meta", scene.dir().join("meta")),
         ("checkpoint", scene.dir().join("checkpoint")),

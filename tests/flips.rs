@@ -134,10 +134,11 @@ fn a_flipped_bit_of_a_footer_is_told_and_the_frames_say_the_same() {
 }
 
 #[test]
-fn a_flipped_bit_of_the_checkpoint_the_clock_or_the_lock_costs_nothing() {
+fn a_flipped_bit_of_the_checkpoint_the_clock_the_era_or_the_lock_costs_nothing() {
     let (scene, seed) = (Scene::new(), seed());
     let mut flips = 0;
-    let files = [scene.dir().join("checkpoint"), Path::new(DIR).join("clock"), Path::new(DIR).join("LOCK")];
+    let beside = ["clock", "era", "LOCK"].map(|name| Path::new(DIR).join(name));
+    let files = beside.into_iter().chain([scene.dir().join("checkpoint")]);
     for file in files {
         let bits = scene.closed.read_file(&file).len() * 8;
         // Of the checkpoint the two slots, 104 bytes and a checksum each.
@@ -146,7 +147,7 @@ fn a_flipped_bit_of_the_checkpoint_the_clock_or_the_lock_costs_nothing() {
         let picked = some(0..bits.len(), stride(31), seed).map(|index| bits[index]);
         flips += check_harmless(&scene, &file, picked).0;
     }
-    println!("reached: flips of checkpoint, clock and lock: {flips}, TAILWATER_SEED={seed}");
+    println!("reached: flips of checkpoint, clock, era and lock: {flips}, TAILWATER_SEED={seed}");
 }
 
 #[test]

@@ -6,8 +6,9 @@
 //! |-----|-------|--------------|-------------------------------------------------------------------|
 //! | 0   | 8     | magic        | `twaterC\n`                                                       |
 //! | 8   | 2     | version      | 1                                                                 |
-//! | 10  | 1     | clean        | 1: nothing is being appended, and the log ends at `end`           |
-//! | 11  | 5     | zero         |                                                                   |
+//! | 10  | 1     | clean        | 1: nobody was appending, and the log ended at `end`               |
+//! | 11  | 1     | zero         |                                                                   |
+//! | 12  | 4     | era          | in which it said clean last                                       |
 //! | 16  | 16    | stream       | id of the stream                                                  |
 //! | 32  | 8     | generation   | the higher one is newer                                           |
 //! | 40  | 8     | log start    | offset; what lies before it was removed by retention              |
@@ -42,6 +43,7 @@ pub(crate) struct Checkpoint {
     pub(crate) stream: StreamId,
     pub(crate) generation: u64,
     pub(crate) clean: bool,
+    pub(crate) era: u32,
     pub(crate) log_start: u64,
     pub(crate) end: u64,
     pub(crate) epoch: Epoch,
@@ -61,6 +63,7 @@ impl Checkpoint {
         bytes[..8].copy_from_slice(&MAGIC);
         LE::write_u16(&mut bytes[8..], VERSION);
         bytes[10] = self.clean.into();
+        LE::write_u32(&mut bytes[12..], self.era);
         bytes[16..32].copy_from_slice(self.stream.as_uuid().as_bytes());
         LE::write_u64(&mut bytes[32..], self.generation);
         LE::write_u64(&mut bytes[40..], self.log_start);
@@ -98,6 +101,7 @@ impl Checkpoint {
             stream: StreamId::from(Uuid::from_slice(&bytes[16..32]).expect("16 bytes")),
             generation: LE::read_u64(&bytes[32..]),
             clean: bytes[10] == 1,
+            era: LE::read_u32(&bytes[12..]),
             log_start: LE::read_u64(&bytes[40..]),
             end: LE::read_u64(&bytes[48..]),
             epoch: Epoch { number: LE::read_u64(&bytes[56..]), id: LE::read_u64(&bytes[64..]) },
@@ -124,6 +128,7 @@ mod tests {
             stream,
             generation: 6,
             clean: true,
+            era: 5,
             log_start: 8,
             end: 80,
             epoch: Epoch { number: 2, id: 3 },

@@ -175,8 +175,15 @@ impl Segment {
 
     #[cold]
     fn read_head(&self) -> Result<&Header> {
-        let file = self.open(Access::Read)?;
-        let page = self.read_page(&*file)?;
+        self.head_in(&*self.open(Access::Read)?)
+    }
+
+    /// The same, read from the segment's file where it is not known yet.
+    pub(crate) fn head_in(&self, file: &dyn File) -> Result<&Header> {
+        if let Some(head) = self.head.get() {
+            return Ok(head);
+        }
+        let page = self.read_page(file)?;
         let head = self.check_page(&page)?;
         if let Some(seal) = Seal::decode(&page, &head) {
             self.sealed(seal);

@@ -109,7 +109,7 @@ pub(crate) fn open(env: &Arc<Env>, dir: &Path) -> Result<Arc<Core>> {
         policy,
         // It is in no group, and no session covers it.
         member: Member { group: GroupId::from(env.store), service: None },
-        meta: Vec::new(),
+        meta: Box::new(Vec::new),
         changes: Arc::default(),
     };
     Core::open(env, opening)

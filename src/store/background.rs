@@ -115,7 +115,7 @@ impl Shared {
         let mut report = TickReport::default();
         let mut outcome = Ok(());
         let mut keep = |done: Result<()>| match done {
-            Err(err) if !matches!(err.kind(), ErrorKind::NotFound | ErrorKind::StreamDeleted) => {
+            Err(err) if !is_gone(&err) => {
                 outcome = std::mem::replace(&mut outcome, Ok(())).and(Err(err));
             }
             _ => {}
@@ -127,7 +127,7 @@ impl Shared {
         }
         for id in due {
             let done = self.core(id).and_then(|core| self.compact_stream(core, all, now, &mut report));
-            if done.is_err() {
+            if done.as_ref().is_err_and(|err| !is_gone(err)) {
                 // Whoever cannot be looked at is not to keep the others from it.
                 let known = Known { due: now.saturating_add(RETRY), last_ingest: Timestamp::MAX };
                 self.quiet.lock().note(id, known);
@@ -185,10 +185,15 @@ impl Shared {
     }
 }
 
+/// Whether the stream is there no more.
+fn is_gone(err: &Error) -> bool {
+    matches!(err.kind(), ErrorKind::NotFound | ErrorKind::StreamDeleted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::sim::{SimClock, SimDisk};
+    use crate::vfs::sim::{Crash, SimClock, SimDisk};
     use crate::{Options, Record, StreamName, StreamSpec};
 
     #[test]
@@ -220,5 +225,27 @@ mod tests {
         assert_eq!(store.shared.compact(false).unwrap().streams, 0, "it is known not to be due");
         let stream = store.stream("a").unwrap();
         assert_eq!((stream.published().unwrap(), stream.recovery().clean), (end, true));
+    }
+
+    #[test]
+    fn a_stream_that_a_power_failure_took_nothing_from_goes_from_memory_like_any() {
+        let (disk, clock) = (SimDisk::new(), SimClock::new(1_700_000_000_000_000_000));
+        let open = || {
+            let options = Options::new().background(false).vfs(Arc::new(disk.clone()));
+            options.clock(Arc::new(clock.clone())).open("/store").unwrap()
+        };
+        let stream = open().create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        let id = stream.id();
+        stream.append(&Record::new("1")).unwrap();
+        stream.sync().unwrap();
+        disk.crash(Crash::DropUnsynced);
+        clock.reboot();
+        let store = open();
+        assert!(!store.stream("a").unwrap().recovery().clean);
+        for _ in 0..2 {
+            clock.advance(Duration::from_secs(61));
+            store.tick().unwrap();
+        }
+        assert!(store.shared.loaded.get(id).is_none());
     }
 }

@@ -13,6 +13,7 @@ use crate::{Error, ErrorKind, Result, StreamId};
 pub(crate) mod names {
     pub(crate) const LOCK: &str = "LOCK";
     pub(crate) const CLOCK: &str = "clock";
+    pub(crate) const ERA: &str = "era";
     pub(crate) const CATALOG: &str = "catalog";
     pub(crate) const STREAMS: &str = "streams";
     pub(crate) const SESSIONS: &str = "sessions";

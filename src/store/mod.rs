@@ -3,6 +3,7 @@
 mod background;
 mod delete;
 mod dir;
+mod era;
 mod inspect;
 mod loaded;
 mod options;
@@ -28,13 +29,14 @@ use crate::session::registry::Registry;
 use crate::stream::changes::Changes;
 use crate::stream::env::Env;
 use crate::stream::open::Opening;
-use crate::stream::{Core, Durability, Member, Policy, Stream, StreamStats, VerifyReport};
+use crate::stream::{Core, Durability, Era, Member, Policy, Stream, StreamStats, VerifyReport};
 use crate::sync::Mutex;
 use crate::vfs::guard::GuardedClock;
 use crate::vfs::{Lock, Vfs};
 use crate::{Error, ErrorKind, Quotas, Result, StreamId, TenantId, Timestamp};
 
 use dir::names;
+use era::EraFile;
 use loaded::Loaded;
 use quiet::Quiet;
 
@@ -142,7 +144,8 @@ impl Store {
         made.map_err(|err| Error::io("create directory", &streams, err))?;
         dir::remove_unfinished(&*vfs, dir)?;
         dir::remove_deleted(&*vfs, dir, &catalog)?;
-        let env = Env::new(vfs, clock, catalog.store_id(), settings, false);
+        let era = EraFile::open(&*vfs, dir, clock.boot_id());
+        let env = Env::new(vfs, clock, era.era(), catalog.store_id(), settings, false);
         let store = Store::assemble(dir, env, catalog, Some(lock))?;
         if mark.is_none() {
             // Else a store that is killed before it is closed would believe any clock at its next opening. Where there is no
@@ -158,7 +161,7 @@ impl Store {
         let clock = GuardedClock::new(options.clock.clone(), dir::read_mark(&*vfs, dir)?);
         let catalog =
             Catalog::open(Arc::clone(&vfs), &dir.join(names::CATALOG), Mode::ReadOnly, clock.now())?;
-        let env = Env::new(vfs, clock, catalog.store_id(), settings, true);
+        let env = Env::new(vfs, clock, Era::new(0, false, false), catalog.store_id(), settings, true);
         Store::assemble(dir, env, catalog, None)
     }
 
@@ -460,9 +463,10 @@ impl Shared {
             catalog.refresh()?;
             let entry = catalog.stream(id)?;
             let policy = policy(&self.env, &catalog, entry);
-            let (member, changes) = (member(entry), self.changes(&catalog.meta(id)?.group.tenant));
-            let meta = catalog.meta(id)?.encode();
+            let (member, meta) = (member(entry), catalog.meta(id)?);
             drop(catalog);
+            let changes = self.changes(&meta.group.tenant);
+            let meta = Box::new(move || meta.encode());
             Core::open(&self.env, Opening { id, dir: self.stream_dir(id), policy, member, meta, changes })
         })?;
         if self.env.read_only {
@@ -583,6 +587,7 @@ impl Shared {
             changes.signal.raise();
         }
         self.env.let_go();
+        self.say_closed();
         let outcome = outcome.and(self.keep_mark());
         *self.lock.lock() = None;
         outcome

@@ -32,6 +32,11 @@ impl Quiet {
         self.known.get(&id).copied()
     }
 
+    /// Whether the stream was in memory, and left it whole.
+    pub(super) fn was_opened(&self, id: StreamId) -> bool {
+        self.known.get(&id).is_some_and(|known| known.last_ingest < Timestamp::MAX)
+    }
+
     /// Takes note of a stream that leaves memory. Whoever did not ask when it is due leaves what is known of that: nothing
     /// expires sooner for an append.
     pub(super) fn note(&mut self, id: StreamId, known: Known) {

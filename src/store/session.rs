@@ -422,7 +422,7 @@ impl Shared {
         Ok(())
     }
 
-    fn has_sessions(&self) -> Result<bool> {
+    pub(super) fn has_sessions(&self) -> Result<bool> {
         let dir = self.dir.join(names::SESSIONS);
         match self.env.vfs.list(&dir) {
             Ok(_) => Ok(true),

@@ -8,6 +8,7 @@ use crate::format::checkpoint::{self, Checkpoint};
 use crate::format::header::{SEAL, SEAL_AT};
 use crate::store::Shared;
 use crate::store::dir::names;
+use crate::store::era;
 use crate::stream::Core;
 use crate::vfs::{Access, File, Vfs};
 use crate::{Error, ErrorKind, Result};
@@ -35,12 +36,13 @@ impl Shared {
             catalog.copy_to(&target.join(names::CATALOG))?;
             catalog.all_streams().map(|entry| entry.id).collect()
         };
+        let era = era::draw(vfs);
         let streams = target.join(names::STREAMS);
         vfs.create_dir_all(&streams).map_err(io("create directory", &streams))?;
         for id in ids {
             let copy = |core: Arc<Core>| {
                 let meta = self.catalog.lock().meta(id)?.encode();
-                core.snapshot(&streams.join(id.to_string()), &meta)
+                core.snapshot(&streams.join(id.to_string()), &meta, era)
             };
             match self.core(id).and_then(copy) {
                 Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
@@ -49,15 +51,16 @@ impl Shared {
         }
         vfs.sync_dir(&streams).map_err(io("sync directory", &streams))?;
         if let Some(sessions) = self.session_log()? {
-            sessions.snapshot(&target.join(names::SESSIONS), &[])?;
+            sessions.snapshot(&target.join(names::SESSIONS), &[], era)?;
         }
+        era::write_closed(vfs, target, era)?;
         vfs.sync_dir(target).map_err(io("sync directory", target))
     }
 }
 
 impl Core {
     /// Copies the stream as it is now, up to its published end, marked clean.
-    fn snapshot(self: &Arc<Core>, target: &Path, meta: &[u8]) -> Result<()> {
+    fn snapshot(self: &Arc<Core>, target: &Path, meta: &[u8], era: u32) -> Result<()> {
         self.check()?;
         let end = self.published()?;
         let segments = self.segments();
@@ -97,6 +100,7 @@ impl Core {
             stream: self.id,
             generation: 2,
             clean: true,
+            era,
             log_start: self.log_start().min(end),
             end,
             epoch: before.map_or(epoch, |(epoch, _)| epoch),

@@ -1,4 +1,9 @@
 //! Keeping a stream's checkpoint file: two slots, written in turn, each durable before what relies on it.
+//!
+//! A stream that is clean goes on without a word: the first frame behind the end shows itself in the page cache, which a process that dies
+//! leaves behind, and after a power failure nobody believes what was clean before, for the store said durably that it was
+//! open (`store/era`). That it is not clean any more is written, without a sync for the same reason, before anything but the
+//! frames of its last segment changes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,40 +11,75 @@ use std::sync::Arc;
 use crate::format::checkpoint::{self, Checkpoint};
 use crate::mutants::{self, Mutant};
 use crate::stream::Core;
-use crate::sync::atomic::Ordering;
-use crate::vfs::{Access, Vfs};
+use crate::stream::env::Env;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::vfs::Access;
 use crate::{Error, Result};
 
 /// The file's name.
 pub(crate) const NAME: &str = "checkpoint";
 
+/// Which checkpoints are believed that say "clean", and whether that may be taken back without a sync.
+#[derive(Debug)]
+pub(crate) struct Era {
+    pub(crate) number: u32,
+    /// It is durable that the store is open: whoever finds it so after a power failure begins another era.
+    pub(crate) told: bool,
+    /// In this boot a process was killed that had the store open.
+    pub(crate) killed: bool,
+    /// Streams whose checkpoint on the disk may say that they are clean, and are not.
+    open: AtomicUsize,
+}
+
+impl Era {
+    pub(crate) fn new(number: u32, told: bool, killed: bool) -> Era {
+        Era { number, told, killed, open: AtomicUsize::new(0) }
+    }
+
+    /// Whether every checkpoint on the disk is true, so that each may be believed whatever comes.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.open.load(Ordering::Acquire) == 0
+    }
+}
+
 /// The checkpoint, and what it says now.
 #[derive(Debug)]
 pub(crate) struct CheckpointFile {
-    vfs: Arc<dyn Vfs>,
+    env: Arc<Env>,
     path: PathBuf,
     pub(crate) now: Checkpoint,
     /// Whether the file exists.
     exists: bool,
     /// The last write failed, and may have come to be there all the same.
     failed: bool,
+    /// The last write was not synced. Nothing relies on it, and the other slot may be all there is on the disk.
+    unsynced: bool,
+    /// On the disk it may say that the stream is clean, which is not so any more.
+    untrue: bool,
+    /// A process that is no more wrote the last one, and perhaps did not sync it.
+    left: bool,
 }
 
 impl CheckpointFile {
-    pub(crate) fn new(
-        vfs: &Arc<dyn Vfs>,
-        mut path: PathBuf,
-        now: Checkpoint,
-        exists: bool,
-    ) -> CheckpointFile {
+    pub(crate) fn new(env: &Arc<Env>, mut path: PathBuf, now: Checkpoint, exists: bool) -> CheckpointFile {
         // Of streams there may be very many.
         path.shrink_to_fit();
-        CheckpointFile { vfs: Arc::clone(vfs), path, now, exists, failed: false }
+        let left = exists && (env.era.killed || !now.clean);
+        CheckpointFile {
+            env: Arc::clone(env),
+            path,
+            now,
+            exists,
+            failed: false,
+            unsynced: false,
+            untrue: false,
+            left,
+        }
     }
 
     /// Whether the file may say that frames follow what it knows of.
     pub(crate) fn may_be_unclean(&self) -> bool {
-        self.failed || self.says_unclean()
+        self.failed || self.untrue || self.says_unclean()
     }
 
     fn says_unclean(&self) -> bool {
@@ -51,29 +91,67 @@ impl CheckpointFile {
     /// # Errors
     /// `Io`, `NoSpace`; where the file exists no space is needed.
     pub(crate) fn write(&mut self, change: impl FnOnce(&mut Checkpoint)) -> Result<()> {
+        self.put(true, change)
+    }
+
+    fn put(&mut self, durably: bool, change: impl FnOnce(&mut Checkpoint)) -> Result<()> {
+        let vfs = &self.env.vfs;
         let mut next = self.now;
         change(&mut next);
-        next.generation = self.now.generation + 1;
+        next.generation = self.now.generation + u64::from(!self.unsynced);
         let written = (|| {
             if !self.exists {
                 let mut bytes = vec![0; checkpoint::BYTES];
                 bytes[next.at()..next.at() + checkpoint::SLOT].copy_from_slice(&next.encode());
-                return self.vfs.replace(&self.path, &bytes);
+                return vfs.replace(&self.path, &bytes);
             }
-            let file = self.vfs.open(&self.path, Access::Write)?;
+            let file = vfs.open(&self.path, Access::Write)?;
+            if self.left && !mutants::on(Mutant::OverwriteSlot) {
+                // The slot that is written over may be the only one on the disk. With its own bytes, in case its writer could
+                // have been told of an error.
+                file.write_at(&self.now.encode(), self.now.at() as u64)?;
+                file.sync()?;
+                self.left = false;
+            }
             file.write_at(&next.encode(), next.at() as u64)?;
-            file.sync()
+            if durably { file.sync() } else { Ok(()) }
         })();
         self.failed = written.is_err();
         written.map_err(|err| Error::io("write checkpoint", &self.path, err))?;
         self.exists = true;
         self.now = next;
+        self.unsynced = !durably;
+        if !durably || !next.clean {
+            self.set_untrue(!durably);
+        }
         Ok(())
+    }
+
+    fn set_untrue(&mut self, untrue: bool) {
+        match (self.untrue, untrue) {
+            (false, true) => drop(self.env.era.open.fetch_add(1, Ordering::AcqRel)),
+            (true, false) => drop(self.env.era.open.fetch_sub(1, Ordering::AcqRel)),
+            _ => {}
+        }
+        self.untrue = untrue;
     }
 }
 
 impl Core {
-    /// Says that frames may follow, before the first one does; makes the stream's directory if there is none.
+    /// Takes note that frames may follow in the last segment, before the first one does. It is written only where neither that frame
+    /// nor the era would tell.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        let mut checkpoint = self.checkpoint.lock();
+        if self.env.era.told && checkpoint.exists && checkpoint.now.clean {
+            checkpoint.set_untrue(true);
+            return Ok(());
+        }
+        drop(checkpoint);
+        self.mark_unclean()
+    }
+
+    /// Says that the stream is not clean any more, before anything changes but the frames of its last segment; makes its
+    /// directory if there is none.
     pub(crate) fn mark_unclean(&self) -> Result<()> {
         let mut checkpoint = self.checkpoint.lock();
         if !checkpoint.exists {
@@ -88,7 +166,8 @@ impl Core {
             let writer = self.writer.lock();
             (writer.epoch, writer.epoch_start)
         };
-        checkpoint.write(|now| {
+        let durably = !self.env.era.told || !checkpoint.exists;
+        checkpoint.put(durably, |now| {
             now.clean = false;
             now.boot = boot;
             now.end = durable;
@@ -98,6 +177,11 @@ impl Core {
         // The file says it now.
         *self.meta.lock() = Vec::new();
         Ok(())
+    }
+
+    /// Forgets that the checkpoint may not be true: the stream is deleted.
+    pub(crate) fn forget_mark(&self) {
+        self.checkpoint.lock().set_untrue(false);
     }
 
     /// How often the checkpoint was written.
@@ -114,11 +198,17 @@ impl Core {
     /// Says that the log ends at `end`, all of it durable, and nobody writes.
     pub(crate) fn mark_clean(&self, end: u64) -> Result<()> {
         let last_ingest = self.writer.lock().last_ingest;
-        self.checkpoint.lock().write(|now| {
+        let boot = self.env.clock.boot_id();
+        let mut checkpoint = self.checkpoint.lock();
+        checkpoint.write(|now| {
             now.clean = true;
+            now.boot = boot;
+            now.era = self.env.era.number;
             now.end = end;
             now.last_ingest = last_ingest;
-        })
+        })?;
+        checkpoint.set_untrue(false);
+        Ok(())
     }
 
     /// Says that the log begins at `start` from now on; durable before anything is removed.

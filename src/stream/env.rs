@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::segment::Segment;
 use crate::segment::maps::Maps;
+use crate::stream::checkpoint::Era;
 use crate::stream::{Core, Durability, Verify};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex};
@@ -21,6 +22,7 @@ pub(crate) struct Env {
     pub(crate) vfs: Arc<dyn Vfs>,
     pub(crate) maps: Arc<Maps>,
     pub(crate) clock: GuardedClock,
+    pub(crate) era: Era,
     /// The store's time when it was opened.
     pub(crate) opened: Timestamp,
     pub(crate) store: Uuid,
@@ -51,6 +53,7 @@ impl Env {
     pub(crate) fn new(
         vfs: Arc<dyn Vfs>,
         clock: GuardedClock,
+        era: Era,
         store: Uuid,
         settings: Settings,
         read_only: bool,
@@ -60,6 +63,7 @@ impl Env {
             maps: Arc::default(),
             opened: clock.now(),
             clock,
+            era,
             store,
             settings,
             read_only,
@@ -123,8 +127,11 @@ impl Queue {
         let Some(waiting) = slot.as_mut() else { return };
         if !waiting.iter().rev().take(8).any(|other| Arc::ptr_eq(other, core)) {
             waiting.push(Arc::clone(core));
+            // Who waits looks for the first one, and then lets the others come.
+            if waiting.len() == 1 {
+                self.arrived.notify_one();
+            }
         }
-        self.arrived.notify_one();
     }
 
     pub(crate) fn take(&self) -> Vec<Arc<Core>> {

@@ -44,7 +44,7 @@ use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsiz
 use crate::sync::{Mutex, RwLock};
 use crate::{Cursor, Error, ErrorKind, GroupId, Result, StreamId, Timestamp};
 
-pub(crate) use checkpoint::NAME as CHECKPOINT;
+pub(crate) use checkpoint::{Era, NAME as CHECKPOINT};
 pub(crate) use signal::Waiter;
 pub(crate) use tail::Waiting;
 
@@ -351,6 +351,7 @@ impl Core {
         // Whoever makes a file in the stream's directory now has it, or will make none.
         let _rolling = self.rolling.lock();
         self.forget_next();
+        self.forget_mark();
         self.signal.raise();
     }
 

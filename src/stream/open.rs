@@ -55,6 +55,13 @@ pub struct Recovery {
     pub epoch: u64,
 }
 
+impl Recovery {
+    /// Whether nothing was lost or damaged, as far as it looked.
+    pub(crate) fn found_nothing(&self) -> bool {
+        self.torn_bytes == 0 && self.unfinished == 0 && self.corrupt.is_empty() && self.set_aside.is_empty()
+    }
+}
+
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.clean {
@@ -77,7 +84,8 @@ pub(crate) struct Opening {
     pub(crate) dir: PathBuf,
     pub(crate) policy: Policy,
     pub(crate) member: Member,
-    pub(crate) meta: Vec<u8>,
+    /// What the file `meta` will say, asked for where there is none.
+    pub(crate) meta: Box<dyn FnOnce() -> Vec<u8>>,
     pub(crate) changes: Arc<Changes>,
 }
 
@@ -109,7 +117,7 @@ impl Core {
         if env.read_only {
             return build_follower(env, opening, found);
         }
-        match clean_end(&found, opening.id.as_uuid().as_u64_pair().1)? {
+        match clean_end(&found, opening.id.as_uuid().as_u64_pair().1, env.era.number)? {
             Some(end) => {
                 let recovery = Recovery { clean: true, epoch: end.epoch.number, ..Recovery::default() };
                 if let Some(last) = found.segments.last() {
@@ -187,7 +195,9 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
     let log_start = checkpoint.map_or(first, |checkpoint| checkpoint.log_start);
     // Retention that was interrupted is finished: what lies before the log's start is gone by its own word.
     let mut gone = segments.windows(2).take_while(|pair| pair[1].base <= log_start).count();
-    if gone + 1 == segments.len() && segments[gone].seal().is_some_and(|seal| seal.end <= log_start) {
+    let last = segments.get(gone).filter(|_| gone + 1 == segments.len());
+    let last = last.filter(|segment| segment.base < log_start);
+    if last.and_then(|segment| segment.seal()).is_some_and(|seal| seal.end <= log_start) {
         gone += 1;
     }
     if 0 < gone && !env.read_only {
@@ -225,7 +235,7 @@ pub(crate) fn read_checkpoint(env: &Env, dir: &Path, id: StreamId) -> Result<Opt
 }
 
 /// The end of a log that was closed properly and not touched since; `None` sends it to recovery.
-fn clean_end(found: &Found, id: u64) -> Result<Option<End>> {
+fn clean_end(found: &Found, id: u64, era: u32) -> Result<Option<End>> {
     let Some(checkpoint) = found.checkpoint else {
         // A stream that has had no record yet has no files either.
         let fresh = found.segments.is_empty() && !found.has_checkpoint;
@@ -238,17 +248,19 @@ fn clean_end(found: &Found, id: u64) -> Result<Option<End>> {
             epoch_start: 0,
         }));
     };
-    if !checkpoint.clean {
+    // Of an earlier era it may have been taken back since, and the power failed before that was durable.
+    let believed = checkpoint.era == era || mutants::on(Mutant::BelieveAnyEra);
+    if !checkpoint.clean || !believed {
         return Ok(None);
     }
     let end = checkpoint.end;
     if let Some(last) = found.segments.last() {
-        let Ok(head) = last.head() else { return Ok(None) };
+        let Ok(file) = last.open(Access::Read) else { return Ok(None) };
+        let Ok(head) = last.head_in(&*file) else { return Ok(None) };
         match last.seal() {
             Some(seal) if seal.end == end => {}
             Some(_) => return Ok(None),
             None => {
-                let file = last.open(Access::Read)?;
                 let mut word = [0; 8];
                 let inside = (head.base..=head.base + (head.capacity - PAGE as u64)).contains(&end);
                 let size = file.size().map_err(|err| Error::io("read size of segment", &last.path, err))?;
@@ -293,7 +305,11 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         found.segments.iter().rposition(|segment| segment.seal().is_some()).map_or(0, |last| last + 1);
     let mut unreadable = Vec::new();
     let boot = env.clock.boot_id();
-    let last_boot = found.checkpoint.and_then(|checkpoint| checkpoint.boot);
+    // Of this era and clean, and yet not as it was left: whoever went on with it was killed.
+    let went_on =
+        |checkpoint: &Checkpoint| checkpoint.clean && checkpoint.era == env.era.number && env.era.killed;
+    let last_boot =
+        found.checkpoint.and_then(|checkpoint| if went_on(&checkpoint) { boot } else { checkpoint.boot });
     let same_boot = boot.is_some() && boot == last_boot;
     // The process that died may have been told of a failed write-back, and we would not be.
     let owes = last_boot.is_none() || same_boot;
@@ -597,6 +613,7 @@ fn build(
         stream: opening.id,
         generation: 0,
         clean: false,
+        era: 0,
         log_start: found.log_start,
         end: end.durable,
         epoch: end.epoch,
@@ -637,8 +654,8 @@ fn build(
         unsealed: Mutex::new(unsealed),
         group: Group::default(),
         sealing: Mutex::new(()),
-        checkpoint: Mutex::new(CheckpointFile::new(&env.vfs, path, checkpoint, has_checkpoint)),
-        meta: Mutex::new(if has_checkpoint { Vec::new() } else { opening.meta }),
+        checkpoint: Mutex::new(CheckpointFile::new(env, path, checkpoint, has_checkpoint)),
+        meta: Mutex::new(if has_checkpoint { Vec::new() } else { (opening.meta)() }),
         durable: AtomicU64::new(end.durable),
         brought: AtomicU64::new(LARGE_PAGE),
         log_start: AtomicU64::new(found.log_start),

@@ -43,13 +43,14 @@ impl Core {
             (taken, last, writer.pace.is_hot(self.env.clock.now()))
         };
         if taken.is_none() {
-            self.mark_unclean()?;
+            self.go_on()?;
             match self.take_up(last.end)? {
                 Some(active) if active.fits(length) => {
                     self.install(active, false);
                     return Ok(());
                 }
                 Some(mut full) => {
+                    self.mark_unclean()?;
                     occupy(&mut full, last.ingest, self.durable());
                     last.end = full.next();
                     self.writer.lock().end = last.end;
@@ -58,7 +59,8 @@ impl Core {
                 None => {}
             }
         }
-        let started = self.start_segment(taken.as_ref(), last, length, hot);
+        let started =
+            self.mark_unclean().and_then(|()| self.start_segment(taken.as_ref(), last, length, hot));
         match started {
             Ok(active) => {
                 if let Some(taken) = taken {
@@ -247,11 +249,16 @@ impl Core {
         };
         let taken = match taken {
             Ok(active) => Some(active),
-            Err((end, ingest)) => self.take_up(end)?.map(|mut active| {
-                occupy(&mut active, ingest, self.durable());
-                self.writer.lock().end = active.next();
-                active
-            }),
+            Err((end, ingest)) => match self.take_up(end)? {
+                Some(mut active) => {
+                    // Its footer may be half written when this process dies.
+                    self.mark_unclean()?;
+                    occupy(&mut active, ingest, self.durable());
+                    self.writer.lock().end = active.next();
+                    Some(active)
+                }
+                None => None,
+            },
         };
         if let Some(active) = taken {
             self.retire(active);
@@ -333,15 +340,15 @@ impl Core {
         self.segments().last().filter(|last| last.end().is_none()).cloned()
     }
 
-    /// Whether the files say all there is to know of the stream: to open it anew would find it as it is. What recovery found
-    /// is kept for whoever asks.
+    /// Whether the files say all there is to know of the stream: to open it anew would find it as it is. Where recovery found
+    /// anything, that is kept for whoever asks.
     pub(crate) fn is_at_rest(&self) -> bool {
         let is_open = {
             let writer = self.writer.lock();
             writer.active.is_none() && writer.state == State::Open
         };
         is_open
-            && self.recovery.clean
+            && self.recovery.found_nothing()
             && !self.may_be_unclean()
             && self.doomed.lock().is_empty()
             && self.strangers.lock().is_empty()
@@ -373,7 +380,43 @@ fn give_back(active: &Active) {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Record, Start, Step, Store, StreamName, StreamSpec};
+    use std::sync::Arc;
+
+    use crate::vfs::sim::{Crash, SimClock, SimDisk};
+    use crate::{Durability, Options, Record, Start, Step, Store, StreamName, StreamSpec};
+
+    #[test]
+    fn a_clean_stream_whose_next_segment_was_named_and_not_written_is_no_clean_one() {
+        let (disk, clock) = (SimDisk::new(), SimClock::new(1_700_000_000_000_000_000));
+        let open = || {
+            let options = Options::new().background(false).vfs(Arc::new(disk.clone()));
+            options.clock(Arc::new(clock.clone())).open("/store").unwrap()
+        };
+        let store = open();
+        let stream = store.create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        stream.append(&Record::new("1")).unwrap();
+        store.close().unwrap();
+        // Whoever made the next segment was killed before it claimed a place there, right at the clean end.
+        let store = open();
+        store.stream("a").unwrap().core.roll(200 << 10).unwrap();
+        disk.crash(Crash::KeepAll);
+        drop(store);
+        let store = open();
+        let stream = store.stream("a").unwrap();
+        assert!(!stream.recovery().clean);
+        stream.append_with(&Record::new("2"), Durability::Sync).unwrap();
+        disk.crash(Crash::DropUnsynced);
+        clock.reboot();
+        let store = open();
+        let mut reader = store.stream("a").unwrap().read(Start::Beginning).unwrap();
+        for body in [b"1", b"2"] {
+            let step = reader.next().unwrap();
+            assert!(
+                matches!(&step, Step::Records(batch) if batch.iter().next().unwrap().body() == body),
+                "{step:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_segment_that_idled_before_its_first_frame_is_no_gap() {
