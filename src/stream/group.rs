@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A sync covers who joins before it runs; who joins later waits for the next one, which gathers meanwhile. Its leader is
-//! the first who joins it. Those who were served are about to join it, too: so he gives them a moment.
+//! the first who joins it. Those who were served are about to join it, too: so the leader gives them a moment.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::sync::{Mutex, Stopwatch, plain, yield_now};
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     state: Mutex<State>,
-    /// Where a leader waits for the sync before his.
+    /// Where a leader waits for the sync before its own.
     turn: Gate,
     /// Where those wait whom a sync serves: two syncs are waited for at a time.
     served: [Gate; 2],
@@ -32,7 +32,7 @@ struct State {
     company: Company,
 }
 
-/// Whom a leader has reason to wait for: those who were served by the sync before his, or joined his while it ran.
+/// Whom a leader has reason to wait for: those who were served by the last sync, or joined the next one while it ran.
 #[derive(Debug, Default)]
 struct Company {
     expected: usize,
@@ -50,7 +50,7 @@ const MAX_YIELDS: u32 = 24;
 const MAX_SHY: u32 = 63;
 
 impl Company {
-    /// Whether who leads waits for others, `joined` being there with him.
+    /// Whether a leader waits for others, `joined` being there by now, itself included.
     fn is_awaited(&mut self, joined: usize) -> bool {
         let missed = joined < self.expected;
         let shy = missed && 0 < self.shy;
@@ -64,8 +64,8 @@ impl Company {
         MAX_YIELDS <= yields || self.took < waited
     }
 
-    /// Waiting ended with `joined` there, and `before` when it began. Who gets less than half of those he waits for does so
-    /// the more rarely.
+    /// Waiting ended with `joined` there, and `before` when it began. Where less than half of those came who were waited for,
+    /// leaders wait the more rarely.
     fn waited(&mut self, before: usize, joined: usize) {
         let came = self.expected.saturating_sub(before) <= 2 * (joined - before);
         self.vain = if came { 0 } else { (2 * self.vain + 1).min(MAX_SHY) };

@@ -13,7 +13,7 @@ use crate::{Error, Result, Timestamp};
 /// How long after its last append a stream is unmapped.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// How long after its last append a stream is marked clean, which the next append has to take back with a sync.
+/// How long after its last append a stream is marked clean, which takes a sync of its checkpoint.
 const REST: Duration = Duration::from_secs(60);
 
 /// What one pass over a stream did.
