@@ -52,7 +52,7 @@ pub trait Vfs: Send + Sync + Debug {
         Uuid::new_v4().as_u128() ^ Uuid::new_v4().as_u128().rotate_left(64)
     }
     /// Takes the exclusive lock at `path`, creating the file where there is none and writing `note`
-    /// into it. Never waits.
+    /// into it, if it can be. Never waits.
     fn try_lock(&self, path: &Path, note: &str) -> io::Result<Lock>;
 }
 

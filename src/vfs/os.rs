@@ -104,8 +104,11 @@ impl Vfs for OsVfs {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => {
-                file.set_len(0)?;
-                file.write_all(note.as_bytes())?;
+                // Overwritten in place, which needs no space. It is only advice: where it cannot be written, the lock holds.
+                let written = file.write_all(note.as_bytes()).and_then(|()| file.set_len(note.len() as u64));
+                if written.is_err() {
+                    let _ = file.set_len(0);
+                }
                 Ok(Lock::Held(Box::new(Held { file, pid: std::process::id() })))
             }
             Err(fs::TryLockError::WouldBlock) => {
