@@ -141,6 +141,105 @@ fn a_store_with_a_stream_that_could_not_be_made_durable_does_not_say_that_it_is_
     assert_diverged(&machine.open().unwrap().1, lost);
 }
 
+/// A closed store whose stream holds an expired segment, sealed, and a younger record.
+fn half_expired(sealed: bool) -> (Machine, u64) {
+    let machine = Machine::new();
+    let (store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
+    for _ in 0..30 {
+        append(&stream, &"old ".repeat(1250));
+    }
+    store.tick().unwrap();
+    machine.clock.advance(HOUR * 20);
+    let kept = append(&stream, "kept").end();
+    machine.clock.advance(HOUR * if sealed { 3 } else { 1 });
+    store.tick().unwrap();
+    store.close().unwrap();
+    (machine, kept)
+}
+
+#[test]
+fn after_a_power_failure_on_a_full_disk_a_stream_that_lay_still_is_read_and_retention_makes_room() {
+    for sealed in [false, true] {
+        let (machine, kept) = half_expired(sealed);
+        let store = machine.options().open(DIR).unwrap();
+        machine.disk.set_capacity(machine.disk.used());
+        machine.crash(Crash::DropUnsynced);
+        drop(store);
+        let (store, stream) = machine.open().unwrap();
+        assert!(!stream.recovery().clean);
+        assert_eq!(bodies(&stream).len(), 31);
+        machine.clock.advance(HOUR * 10);
+        assert!(0 < store.tick().unwrap().removed_segments, "sealed: {sealed}");
+        assert_eq!(bodies(&stream), ["kept"]);
+        assert!(kept < append(&stream, "new").offset());
+        assert_eq!(bodies(&stream), ["kept", "new"]);
+        assert!(store.verify().unwrap().is_sound());
+    }
+}
+
+#[test]
+fn what_the_power_took_diverges_though_a_full_disk_has_no_room_to_say_so_in_the_log() {
+    for closes in [false, true] {
+        let (machine, _) = half_expired(true);
+        let (store, stream) = machine.open().unwrap();
+        let lost = append(&stream, "lost").cursor();
+        machine.crash(Crash::DropUnsynced);
+        drop((store, stream));
+        machine.disk.set_capacity(machine.disk.used());
+        for _ in 0..2 {
+            let (store, stream) = machine.open().unwrap();
+            let tail = stream.published().unwrap();
+            let refused = stream.append_with(&Record::new("no room"), Durability::Buffered).unwrap_err();
+            assert_eq!(*refused.kind(), ErrorKind::NoSpace);
+            assert!(tail < lost.offset());
+            let err = stream.read(Start::Cursor(lost)).unwrap_err();
+            assert!(matches!(err.kind(), ErrorKind::CursorDiverged { safe } if *safe < lost), "{err:?}");
+            assert!(stream.read(Start::Cursor(stream.read(Start::Now).unwrap().cursor())).is_ok());
+            // Neither idling nor closing says that all is well.
+            machine.clock.advance(Duration::from_secs(61));
+            store.tick().unwrap();
+            if closes {
+                // The store's time finds no room.
+                assert_eq!(*store.close().unwrap_err().kind(), ErrorKind::NoSpace);
+            } else {
+                machine.crash(Crash::KeepAll);
+            }
+        }
+        machine.disk.set_capacity(1 << 30);
+        assert_diverged(&machine.open().unwrap().1, lost);
+    }
+}
+
+#[test]
+fn once_a_store_says_that_it_is_closed_no_checkpoint_is_as_a_killed_process_left_it() {
+    let before = closed();
+    let capacity = before.disk.used();
+    let mut left = 0;
+    for nth in 1.. {
+        let machine = fork(&before);
+        machine.disk.set_capacity(capacity);
+        let (store, stream) = machine.open().unwrap();
+        machine.disk.crash_at(nth);
+        // It finds no room, and so there will be no frame that would show itself.
+        let _ = stream.append_with(&Record::new(&[0; 100_000]), Durability::Buffered);
+        let _ = store.close();
+        let done = !machine.disk.is_off();
+        machine.crash(Crash::KeepAll);
+        let unsynced = |machine: &Machine| {
+            machine.disk.dirty_pages().iter().filter(|(path, _)| path.ends_with("checkpoint")).count()
+        };
+        left += unsynced(&machine);
+        machine.disk.set_capacity(1 << 30);
+        let (store, _stream) = machine.open().unwrap();
+        store.close().unwrap();
+        assert_eq!(unsynced(&machine), 0, "killed at {nth}");
+        if done {
+            break;
+        }
+    }
+    assert!(0 < left, "a kill leaves some");
+}
+
 #[test]
 fn without_a_sound_era_no_stream_is_clean_and_every_record_is_there() {
     for bytes in

@@ -7,10 +7,10 @@
 //!
 //! | the file `era` says       | so the era is | closing says so | because                                              |
 //! |---------------------------|---------------|-----------------|------------------------------------------------------|
-//! | closed                    | the same      | yes             | every "clean" on the disk was true                    |
+//! | closed                    | the same      | yes             | every "clean" is true, and on the disk                |
 //! | open, in this boot        | the same      | once every stream was opened | its writer was killed: the page cache has what it went on with, and the disk may not |
 //! | open, in any other boot   | the next      | yes             | what went on may be lost                             |
-//! | nothing that is sound     | drawn         | yes             | nobody knows                                         |
+//! | nothing that can be read  | drawn         | once every stream was opened | nobody knows what became of its writer    |
 //!
 //! The file is overwritten in place, which needs no space: torn, it is not sound, and the era is another.
 
@@ -45,7 +45,7 @@ pub(super) struct EraFile {
     now: Said,
     /// It is durable that the store is open.
     told: bool,
-    /// In this boot a process was killed that had it open.
+    /// In this boot a process was killed that had it open, or may have been.
     killed: bool,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct EraFile {
 fn judge(said: Option<Said>, boot: u128, drawn: u32) -> EraFile {
     let of = |number, killed| EraFile { now: Said { number, open: true, boot }, told: false, killed };
     match said {
-        None => of(drawn, false),
+        None => of(drawn, true),
         Some(said) if !said.open => of(said.number, false),
         Some(said) if boot != 0 && said.boot == boot => of(said.number, true),
         Some(said) => of(said.number.wrapping_add(1), false),
@@ -135,7 +135,7 @@ mod tests {
             let judged = judge(said, boot, 99);
             assert_eq!(judged, EraFile { now: Said { number, open: true, boot }, told: false, killed });
         };
-        check(None, 1, 99, false);
+        check(None, 1, 99, true);
         check(said(false, 0), 1, 7, false);
         check(said(true, 1), 1, 7, true);
         check(said(true, 1), 2, 8, false);

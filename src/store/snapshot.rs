@@ -99,7 +99,8 @@ impl Core {
         let slot = Checkpoint {
             stream: self.id,
             generation: 2,
-            clean: true,
+            // Else the copy begins an epoch of its own when it is opened.
+            clean: self.settled_epoch().is_some(),
             era,
             log_start: self.log_start().min(end),
             end,

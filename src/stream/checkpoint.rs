@@ -5,15 +5,17 @@
 //! open (`store/era`). That it is not clean any more is written, without a sync for the same reason, before anything but the
 //! frames of its last segment changes.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::format::Epoch;
 use crate::format::checkpoint::{self, Checkpoint};
 use crate::mutants::{self, Mutant};
 use crate::stream::Core;
 use crate::stream::env::Env;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::vfs::Access;
+use crate::vfs::{Access, File};
 use crate::{Error, Result};
 
 /// The file's name.
@@ -27,18 +29,18 @@ pub(crate) struct Era {
     pub(crate) told: bool,
     /// In this boot a process was killed that had the store open.
     pub(crate) killed: bool,
-    /// Streams whose checkpoint on the disk may say that they are clean, and are not.
-    open: AtomicUsize,
+    /// Streams whose checkpoint on the disk may not be true.
+    untrue: AtomicUsize,
 }
 
 impl Era {
     pub(crate) fn new(number: u32, told: bool, killed: bool) -> Era {
-        Era { number, told, killed, open: AtomicUsize::new(0) }
+        Era { number, told, killed, untrue: AtomicUsize::new(0) }
     }
 
     /// Whether every checkpoint on the disk is true, so that each may be believed whatever comes.
     pub(crate) fn is_settled(&self) -> bool {
-        self.open.load(Ordering::Acquire) == 0
+        self.untrue.load(Ordering::Acquire) == 0
     }
 }
 
@@ -64,7 +66,7 @@ impl CheckpointFile {
     pub(crate) fn new(env: &Arc<Env>, mut path: PathBuf, now: Checkpoint, exists: bool) -> CheckpointFile {
         // Of streams there may be very many.
         path.shrink_to_fit();
-        let left = exists && (env.era.killed || !now.clean);
+        let left = exists && (env.era.killed || !now.clean || now.era != env.era.number);
         CheckpointFile {
             env: Arc::clone(env),
             path,
@@ -95,7 +97,8 @@ impl CheckpointFile {
     }
 
     fn put(&mut self, durably: bool, change: impl FnOnce(&mut Checkpoint)) -> Result<()> {
-        let vfs = &self.env.vfs;
+        let env = Arc::clone(&self.env);
+        let vfs = &env.vfs;
         let mut next = self.now;
         change(&mut next);
         next.generation = self.now.generation + u64::from(!self.unsynced);
@@ -107,11 +110,8 @@ impl CheckpointFile {
             }
             let file = vfs.open(&self.path, Access::Write)?;
             if self.left && !mutants::on(Mutant::OverwriteSlot) {
-                // The slot that is written over may be the only one on the disk. With its own bytes, in case its writer could
-                // have been told of an error.
-                file.write_at(&self.now.encode(), self.now.at() as u64)?;
-                file.sync()?;
-                self.left = false;
+                // The slot that is written over may be the only one on the disk.
+                self.rewrite(&*file)?;
             }
             file.write_at(&next.encode(), next.at() as u64)?;
             if durably { file.sync() } else { Ok(()) }
@@ -127,10 +127,18 @@ impl CheckpointFile {
         Ok(())
     }
 
+    /// Makes durable what a process left that is no more. With its own bytes, in case its writer could have been told of an error.
+    fn rewrite(&mut self, file: &dyn File) -> io::Result<()> {
+        file.write_at(&self.now.encode(), self.now.at() as u64)?;
+        file.sync()?;
+        self.left = false;
+        Ok(())
+    }
+
     fn set_untrue(&mut self, untrue: bool) {
         match (self.untrue, untrue) {
-            (false, true) => drop(self.env.era.open.fetch_add(1, Ordering::AcqRel)),
-            (true, false) => drop(self.env.era.open.fetch_sub(1, Ordering::AcqRel)),
+            (false, true) => drop(self.env.era.untrue.fetch_add(1, Ordering::AcqRel)),
+            (true, false) => drop(self.env.era.untrue.fetch_sub(1, Ordering::AcqRel)),
             _ => {}
         }
         self.untrue = untrue;
@@ -138,6 +146,18 @@ impl CheckpointFile {
 }
 
 impl Core {
+    /// Makes a checkpoint durable that says "clean" and that a killed process may have left unsynced: once the store was closed
+    /// nobody knows any more that it is one. Where that fails, the store will not say that it is closed.
+    pub(crate) fn settle_checkpoint(&self) {
+        let mut checkpoint = self.checkpoint.lock();
+        if !checkpoint.exists || !checkpoint.left {
+            return;
+        }
+        let file = self.env.vfs.open(&checkpoint.path, Access::Write);
+        let settled = file.and_then(|file| checkpoint.rewrite(&*file));
+        checkpoint.set_untrue(settled.is_err());
+    }
+
     /// Takes note that frames may follow in the last segment, before the first one does. It is written only where neither that frame
     /// nor the era would tell.
     pub(crate) fn go_on(&self) -> Result<()> {
@@ -179,6 +199,22 @@ impl Core {
         Ok(())
     }
 
+    /// Says, durably, that `epoch` begins at `start`.
+    pub(crate) fn mark_epoch(&self, epoch: Epoch, start: u64) -> Result<()> {
+        let (boot, durable) = (self.env.clock.boot_id(), self.durable());
+        let mut checkpoint = self.checkpoint.lock();
+        if checkpoint.now.epoch == epoch {
+            return Ok(());
+        }
+        checkpoint.write(|now| {
+            now.clean = false;
+            now.boot = boot;
+            now.end = durable;
+            now.epoch = epoch;
+            now.epoch_start = start;
+        })
+    }
+
     /// Forgets that the checkpoint may not be true: the stream is deleted.
     pub(crate) fn forget_mark(&self) {
         self.checkpoint.lock().set_untrue(false);
@@ -195,13 +231,17 @@ impl Core {
         self.checkpoint.lock().may_be_unclean()
     }
 
-    /// Says that the log ends at `end`, all of it durable, and nobody writes.
+    /// Says that the log ends at `end`, all of it durable, and nobody writes. Not where an epoch is owed, so that the next open
+    /// owes it as well.
     pub(crate) fn mark_clean(&self, end: u64) -> Result<()> {
+        let Some((epoch, epoch_start)) = self.settled_epoch() else { return Ok(()) };
         let last_ingest = self.writer.lock().last_ingest;
         let boot = self.env.clock.boot_id();
         let mut checkpoint = self.checkpoint.lock();
         checkpoint.write(|now| {
             now.clean = true;
+            now.epoch = epoch;
+            now.epoch_start = epoch_start;
             now.boot = boot;
             now.era = self.env.era.number;
             now.end = end;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::format::Epoch;
 use crate::segment::Segment;
 use crate::segment::maps::Maps;
 use crate::stream::checkpoint::Era;
@@ -50,6 +51,11 @@ pub(crate) struct Settings {
 }
 
 impl Env {
+    /// Draws an epoch of that number.
+    pub(crate) fn epoch(&self, number: u64) -> Epoch {
+        Epoch { number, id: self.vfs.random() as u64 }
+    }
+
     pub(crate) fn new(
         vfs: Arc<dyn Vfs>,
         clock: GuardedClock,

@@ -9,6 +9,7 @@ mod batch;
 pub(crate) mod changes;
 mod checkpoint;
 pub(crate) mod env;
+mod epoch;
 mod follow;
 mod group;
 pub(crate) mod open;
@@ -159,7 +160,7 @@ pub(crate) struct Core {
     pub(crate) recovery: Recovery,
     /// Guards the end of the log: who may claim what.
     writer: Mutex<Writer>,
-    /// The epoch in force at the end, and the offset it began at, once somebody asked: opening settles both.
+    /// The epoch in force at the end, and the offset it began at, once somebody asked and none is owed.
     epoch: OnceLock<(Epoch, u64)>,
     /// Held while the active segment changes.
     rolling: Mutex<()>,
@@ -208,6 +209,8 @@ struct Writer {
     /// The epoch in force at the end, and the offset it began at.
     epoch: Epoch,
     epoch_start: u64,
+    /// Epochs whose frames the next append writes first; while there are any no segment is active.
+    owed: Vec<Epoch>,
     /// Somebody waits for the next record.
     wanted: bool,
     /// Somebody who follows the tenant's streams knows of all there is, and of nothing more.
@@ -373,15 +376,6 @@ impl Core {
         };
         let region = segment.region()?;
         segment.published(&region, false)
-    }
-
-    /// The epoch in force at the end, and the offset it began at.
-    #[inline]
-    pub(crate) fn current_epoch(&self) -> (Epoch, u64) {
-        *self.epoch.get_or_init(|| {
-            let writer = self.writer.lock();
-            (writer.epoch, writer.epoch_start)
-        })
     }
 
     fn cursor_at(&self, epoch: Epoch, offset: u64, ingest: Timestamp) -> Cursor {

@@ -9,7 +9,7 @@ use std::{fmt, io, thread};
 
 use crate::format::Epoch;
 use crate::format::checkpoint::{self, Checkpoint};
-use crate::format::frame::{self, Kind, Place, Word};
+use crate::format::frame::{self, Kind, Place};
 use crate::format::header::{HEADER, HEADER_AT, Header, PAGE, Watermark};
 use crate::format::index::MAX_EPOCHS;
 use crate::mutants::{self, Mutant};
@@ -123,40 +123,12 @@ impl Core {
                 if let Some(last) = found.segments.last() {
                     last.set_left_at(end.offset);
                 }
-                Ok(build(env, opening, found, end, recovery, VecDeque::new()))
+                let core = build(env, opening, found, end, recovery, VecDeque::new());
+                core.settle_checkpoint();
+                Ok(core)
             }
             None => recover(env, opening, found),
         }
-    }
-
-    /// Begins a new epoch: durable in the checkpoint, published in the log. `lost` is one that a crash left nothing of but the
-    /// checkpoint's word; it gets a mark as well, so that cursors of it have a place where they diverged.
-    fn raise_epoch(self: &Arc<Core>, number: u64, lost: Option<Epoch>) -> Result<()> {
-        let epoch = Epoch { number, id: self.env.vfs.random() as u64 };
-        let (boot, durable, end) = (self.env.clock.boot_id(), self.durable(), self.writer.lock().next());
-        let marks: Vec<Epoch> = lost.into_iter().chain([epoch]).collect();
-        let bytes = marks.len() * frame::EPOCH_BYTES;
-        self.mark_unclean()?;
-        self.checkpoint.lock().write(|now| {
-            now.clean = false;
-            now.boot = boot;
-            now.epoch = epoch;
-            now.epoch_start = end + (bytes - frame::EPOCH_BYTES) as u64;
-            now.end = durable;
-        })?;
-        self.roll(bytes)?;
-        let mut writer = self.writer.lock();
-        assert!(self.epoch.get().is_none(), "an epoch is raised before anybody asks for it");
-        let ingest = self.env.clock.now().max(writer.last_ingest);
-        for epoch in marks {
-            let active = writer.active.as_mut().expect("roll installs a segment");
-            let open = active.claim(Word::new(Kind::Epoch, frame::EPOCH_BYTES), ingest, durable);
-            writer.epoch = epoch;
-            writer.epoch_start = open.offset();
-            writer.last_ingest = ingest;
-            open.write_epoch(epoch);
-        }
-        Ok(())
     }
 }
 
@@ -248,7 +220,7 @@ fn clean_end(found: &Found, id: u64, era: u32) -> Result<Option<End>> {
             epoch_start: 0,
         }));
     };
-    // Of an earlier era it may have been taken back since, and the power failed before that was durable.
+    // Of an earlier era the stream may have gone on since, and a power failure took what would show it.
     let believed = checkpoint.era == era || mutants::on(Mutant::BelieveAnyEra);
     if !checkpoint.clean || !believed {
         return Ok(None);
@@ -371,7 +343,7 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     };
     let known: Vec<_> = in_log.into_iter().chain(in_header).chain(in_checkpoint).chain(in_sealed).collect();
     let in_force = known.iter().filter(|epoch| is_begun(epoch)).max().or(known.iter().min());
-    let unknown = (Epoch { number: 0, id: env.vfs.random() as u64 }, found.log_start);
+    let unknown = (env.epoch(0), found.log_start);
     let (epoch, epoch_start) = in_force.copied().unwrap_or(unknown);
     let last_ingest = looked.iter().filter_map(|this| this.scan.last_ingest).max();
     let sealed_ingest =
@@ -386,6 +358,8 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         epoch,
         epoch_start,
     };
+    // An epoch that a crash left nothing of but the checkpoint's word gets a frame as well, so that cursors of it have a place where
+    // they diverged.
     let lost = in_checkpoint.map(|(lost, _)| lost).filter(|lost| epoch < *lost);
     recovery.epoch = known.iter().map(|(epoch, _)| epoch.number).max().unwrap_or(0).saturating_add(1);
     let crowded = looked.last().is_some_and(|this| MAX_EPOCHS <= this.scan.epochs + 2);
@@ -396,7 +370,12 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     }
     let core = build(env, opening, found, end, recovery, unsealed);
     if !mutants::on(Mutant::NoNewEpoch) {
-        core.raise_epoch(core.recovery.epoch, lost)?;
+        core.writer.lock().owed = lost.into_iter().chain([env.epoch(core.recovery.epoch)]).collect();
+    }
+    match core.roll(0) {
+        // What is there can be read, and retention makes room. The epoch stays owed.
+        Err(err) if *err.kind() == ErrorKind::NoSpace => {}
+        rolled => rolled?,
     }
     if !owes {
         let end = core.writer.lock().next();
@@ -640,6 +619,7 @@ fn build(
             last_ingest: end.last_ingest,
             epoch: end.epoch,
             epoch_start: end.epoch_start,
+            owed: Vec::new(),
             wanted: false,
             watched: true,
             dirty: false,

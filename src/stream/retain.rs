@@ -13,7 +13,7 @@ use crate::{Error, Result, Timestamp};
 /// How long after its last append a stream is unmapped.
 const IDLE: Duration = Duration::from_secs(3);
 
-/// How long after its last append a stream is marked clean, which takes a sync of its checkpoint.
+/// How long after its last append a stream is marked clean. From then on the next open has no look at its frames.
 const REST: Duration = Duration::from_secs(60);
 
 /// What one pass over a stream did.
@@ -47,7 +47,6 @@ impl Core {
                 .first_ingest(&active)?
                 .is_some_and(|first| first < now.saturating_sub(age) || first < cutoff)
         {
-            self.mark_unclean()?;
             let end = self.end_durably()?;
             self.mark_clean_if_idle(end)?;
         }

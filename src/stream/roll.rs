@@ -24,13 +24,19 @@ struct Last {
     epoch: Epoch,
 }
 
+impl Last {
+    fn of(writer: &Writer) -> Last {
+        Last { end: writer.end, ingest: writer.last_ingest, epoch: writer.epoch }
+    }
+}
+
 impl Core {
     /// Makes room for a frame of `length` bytes: takes up the segment the log ends in, or starts the next one.
     ///
     /// # Errors
     /// `Closed`, `StreamDeleted`, `ReadOnly`, `Poisoned`; `NoSpace` and `Io`, after which the log is as it was.
     #[cold]
-    pub(crate) fn roll(self: &Arc<Core>, length: usize) -> Result<()> {
+    pub(crate) fn roll(self: &Arc<Core>, mut length: usize) -> Result<()> {
         let _rolling = self.rolling.lock();
         let (taken, mut last, hot) = {
             let mut writer = self.writer.lock();
@@ -39,11 +45,11 @@ impl Core {
                 return Ok(());
             }
             let taken = self.take_active(&mut writer);
-            let last = Last { end: writer.end, ingest: writer.last_ingest, epoch: writer.epoch };
-            (taken, last, writer.pace.is_hot(self.env.clock.now()))
+            (taken, Last::of(&writer), writer.pace.is_hot(self.env.clock.now()))
         };
         if taken.is_none() {
             self.go_on()?;
+            length += self.name_owed()?;
             match self.take_up(last.end)? {
                 Some(active) if active.fits(length) => {
                     self.install(active, false);
@@ -51,9 +57,10 @@ impl Core {
                 }
                 Some(mut full) => {
                     self.mark_unclean()?;
-                    occupy(&mut full, last.ingest, self.durable());
-                    last.end = full.next();
-                    self.writer.lock().end = last.end;
+                    let mut writer = self.writer.lock();
+                    self.occupy(&mut writer, &mut full);
+                    last = Last::of(&writer);
+                    drop(writer);
                     self.retire(full);
                 }
                 None => {}
@@ -88,13 +95,32 @@ impl Core {
     /// Only afterwards may anybody learn that it ends: what lies before a known end is read without asking again.
     fn take_active(&self, writer: &mut Writer) -> Option<Active> {
         let mut taken = writer.active.take()?;
-        occupy(&mut taken, writer.last_ingest, self.durable());
+        self.occupy(writer, &mut taken);
         // Whoever claimed needs no lock to commit, and a copy's time to do so.
         while !taken.is_settled() {
             crate::sync::yield_now();
         }
         writer.end = taken.next();
         Some(taken)
+    }
+
+    /// Puts a frame into a segment that has none and takes no more: segments are called after their base, and the next one must
+    /// not be called the same. Where an epoch is owed, one that begins it, so that nothing stands where lost records stood before
+    /// it does; else a void.
+    fn occupy(&self, writer: &mut Writer, active: &mut Active) {
+        if active.next() == active.segment.base {
+            // As old as its segment: where nothing was ever appended the last time is the oldest there is, and the frame would
+            // expire at once, as a gap to who reads from there on.
+            let ingest =
+                active.segment.head().map_or(writer.last_ingest, |head| writer.last_ingest.max(head.created));
+            let durable = self.durable();
+            if writer.owed.is_empty() {
+                // Dropped unfinished, a claim becomes void.
+                drop(active.claim(Word::new(Kind::Void, HEADER), ingest, durable));
+            }
+            writer.begin_owed(active, ingest, durable);
+        }
+        writer.end = active.next();
     }
 
     fn check_writable(&self, writer: &Writer) -> Result<()> {
@@ -205,7 +231,7 @@ impl Core {
     }
 
     /// Puts a segment in front of the appenders.
-    fn install(self: &Arc<Core>, active: Active, hot: bool) {
+    fn install(self: &Arc<Core>, mut active: Active, hot: bool) {
         {
             let mut segments = self.segments.write();
             let last = segments.last().map(|last| last.base);
@@ -218,6 +244,7 @@ impl Core {
             }
         }
         let mut writer = self.writer.lock();
+        writer.begin_owed(&mut active, self.env.clock.now(), self.durable());
         writer.pace = Pace::new(active.capacity, active.region().populated(), hot, self.env.clock.now());
         writer.active = Some(active);
         drop(writer);
@@ -243,26 +270,27 @@ impl Core {
     /// Ends the active segment, or the one a later append would go on with; the next append starts a new one.
     pub(crate) fn end_segment(self: &Arc<Core>) -> Result<()> {
         let _rolling = self.rolling.lock();
+        if self.open_segment().is_none() {
+            return Ok(());
+        }
+        // Its footer may be half written when this process dies.
+        self.mark_unclean()?;
         let taken = {
             let mut writer = self.writer.lock();
-            self.take_active(&mut writer).ok_or((writer.end, writer.last_ingest))
+            self.take_active(&mut writer).ok_or(writer.end)
         };
-        let taken = match taken {
-            Ok(active) => Some(active),
-            Err((end, ingest)) => match self.take_up(end)? {
-                Some(mut active) => {
-                    // Its footer may be half written when this process dies.
-                    self.mark_unclean()?;
-                    occupy(&mut active, ingest, self.durable());
-                    self.writer.lock().end = active.next();
-                    Some(active)
+        let ended = match taken {
+            Ok(active) => active,
+            Err(end) => {
+                let Some(mut active) = self.take_up(end)? else { return Ok(()) };
+                if active.next() == active.segment.base {
+                    self.name_owed()?;
                 }
-                None => None,
-            },
+                self.occupy(&mut self.writer.lock(), &mut active);
+                active
+            }
         };
-        if let Some(active) = taken {
-            self.retire(active);
-        }
+        self.retire(ended);
         Ok(())
     }
 
@@ -274,8 +302,8 @@ impl Core {
         self.leave(true)
     }
 
-    /// Lets go of the active segment: everything durable, unmapped. Not marked clean, it costs the next append no sync to take it
-    /// up again, and the next open a look at its frames if this process dies before it is.
+    /// Lets go of the active segment: everything durable, unmapped. Not marked clean, it costs the next open a look at its
+    /// frames if this process dies before it is.
     ///
     /// # Errors
     /// Of the sync; the stream is then poisoned.
@@ -302,7 +330,7 @@ impl Core {
             // Whoever wanted to append and found no room said that frames may follow, and none did.
             if clean && self.may_be_unclean() {
                 self.sync_to(end).and_then(|()| self.seal_rolled())?;
-                // Where that cannot be taken back, the next open looks for itself.
+                // Where that cannot be said, the next open looks for itself.
                 let _ = self.mark_clean(end);
             }
             return Ok(());
@@ -352,18 +380,6 @@ impl Core {
             && !self.may_be_unclean()
             && self.doomed.lock().is_empty()
             && self.strangers.lock().is_empty()
-    }
-}
-
-/// Puts a void into a segment without frames that takes no more: segments are called after their base, and the next one
-/// must not be called the same.
-fn occupy(active: &mut Active, ingest: Timestamp, durable: u64) {
-    if active.next() == active.segment.base {
-        // As old as its segment: where nothing was ever appended the last time is the oldest there is, and the void would
-        // expire at once, as a gap to who reads from there on.
-        let ingest = active.segment.head().map_or(ingest, |head| ingest.max(head.created));
-        // Dropped unfinished, a claim becomes void.
-        drop(active.claim(Word::new(Kind::Void, HEADER), ingest, durable));
     }
 }
 

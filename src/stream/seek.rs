@@ -94,7 +94,7 @@ impl Core {
     /// holds: it is of the current epoch. What stands there has been asked for, and arrives while the caller does
     /// something else. `None`: whatever else is for [`resume`](Core::resume) to say.
     pub(super) fn stand_behind(&self, cursor: &Cursor) -> Option<Standing> {
-        let (epoch, epoch_start) = self.current_epoch();
+        let (epoch, epoch_start) = self.settled_epoch()?;
         if cursor.stream != self.id
             || self.env.read_only
             || cursor.epoch != epoch
@@ -134,7 +134,9 @@ impl Core {
         let published = self.published()?;
         let kept = self.kept_end(cursor.epoch, published)?;
         if kept < cursor.offset {
-            let is_current = self.epoch_at(published)? == Some(cursor.epoch);
+            // Where the next epoch is owed, a crash may have taken it.
+            let is_current = self.epoch_at(published)? == Some(cursor.epoch)
+                && (self.env.read_only || self.settled_epoch().is_some());
             if is_current {
                 let tail = self.cursor_before(published)?;
                 let text = doing(&format!("it lies ahead of the published end, {published}"));
