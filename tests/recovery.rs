@@ -5,9 +5,11 @@
 mod common;
 
 use std::io;
+use std::sync::Arc;
 
 use common::*;
-use tailwater::vfs::sim::{Crash, Fault, Op};
+use tailwater::vfs::Clock;
+use tailwater::vfs::sim::{Crash, Fault, Op, SimClock};
 use tailwater::*;
 
 /// A log of which a power loss left the second segment and not the end of the first.
@@ -156,4 +158,57 @@ fn a_failed_sync_after_a_kill_poisons_and_the_next_opening_starts_over() {
     stream.sync().unwrap();
     machine.crash(Crash::DropUnsynced);
     assert_eq!(bodies(&machine.open().unwrap().1, Start::Beginning).len(), 100);
+}
+
+/// A clock of a system that does not name its boots.
+#[derive(Debug)]
+struct Nameless(SimClock);
+
+impl Clock for Nameless {
+    fn wall(&self) -> i64 {
+        self.0.wall()
+    }
+
+    fn boot(&self) -> u64 {
+        self.0.boot()
+    }
+
+    fn boot_id(&self) -> Option<u128> {
+        None
+    }
+}
+
+/// Bytes of a frame's header.
+const HEADER: usize = 24;
+
+#[test]
+fn what_was_cut_does_not_come_back_after_a_power_failure_where_boots_have_no_names() {
+    let machine = Machine::new();
+    let options = || machine.options().clock(Arc::new(Nameless(machine.clock.clone())));
+    let store = options().open(DIR).unwrap();
+    let stream = store.create_stream(spec()).unwrap();
+    let kept = stream.append_with(&Record::new("kept"), Durability::Sync).unwrap();
+    // So long that what stands behind it begins a page.
+    let bodies = [b't', b'n'].map(|byte| vec![byte; 8192 - kept.end() as usize - HEADER]);
+    let at = stream.append_with(&Record::new(&bodies[0]), Durability::Buffered).unwrap();
+    assert_eq!(at.end(), 8192);
+    stream.append_with(&Record::new("cut"), Durability::Buffered).unwrap();
+    let segment = machine.segments().pop().unwrap();
+    machine.crash(Crash::KeepAll);
+    // The power failed, and all of it had been written back but for a part of the record in between.
+    machine.disk.flip_bit(&segment, (4096 + at.offset() as usize + 4000) * 8);
+    machine.disk.write_file(&segment, &machine.disk.read_file(&segment));
+    let store = options().open(DIR).unwrap();
+    let stream = store.stream(NAME).unwrap();
+    assert_eq!(texts(&drain(&mut stream.read(Start::Beginning).unwrap(), Limit::default()).0), ["kept"]);
+    // With the frame of the epoch as long as what was torn.
+    let new = &bodies[1][40..];
+    let appended = stream.append_with(&Record::new(new), Durability::Sync).unwrap();
+    assert_eq!(appended.end(), at.end());
+    machine.crash(Crash::DropUnsynced);
+    let store = options().open(DIR).unwrap();
+    let stream = store.stream(NAME).unwrap();
+    let (seen, gaps) = drain(&mut stream.read(Start::Beginning).unwrap(), Limit::default());
+    assert_eq!((seen.len(), gaps.len()), (2, 0));
+    assert!(seen[1].body == new);
 }
