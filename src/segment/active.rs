@@ -212,16 +212,17 @@ impl Open {
         claim.fetch_ahead(0, claim.length());
         match record.bare(self.place, self.witness, self.ingest) {
             Some((header, body)) => claim.put_both(4, &header[4..], body),
-            None => self.write_meta(record),
+            None => return self.write_meta(record),
         }
         self.claim.take().expect("open").commit();
     }
 
-    /// Writes a record with metadata. Apart, so that one without is written out of registers.
+    /// Writes and publishes a record with metadata. Apart, so that one without is written out of registers.
     #[inline(never)]
-    fn write_meta(&mut self, record: &Checked<'_>) {
+    fn write_meta(mut self, record: &Checked<'_>) {
         let claim = self.claim.as_mut().expect("open");
         record.write(self.place, self.witness, self.ingest, |at, bytes| put(claim, at, bytes));
+        self.claim.take().expect("open").commit();
     }
 
     /// Writes and publishes the records of a batch; all of them or, if this process dies first, none.
@@ -270,22 +271,22 @@ fn put(claim: &mut Claim, at: usize, bytes: &[u8]) {
     if at == 0 { claim.put(4, &bytes[4..]) } else { claim.put(at, bytes) }
 }
 
-impl Open {
-    /// Publishes a claim that was not finished, as one that holds nothing.
-    #[cold]
-    fn void(&self, mut claim: Claim) {
-        let word = Word::new(Kind::Void, claim.length());
-        let header = FrameHeader { word, witness: self.witness, ingest: self.ingest };
-        put(&mut claim, 0, &header.encode(self.place, 0));
-        claim.commit_as(word.0);
-    }
+/// Publishes a claim that was not finished, as one that holds nothing. It is given values and no reference, so that an append
+/// that finishes keeps them in registers.
+#[cold]
+#[inline(never)]
+fn void(mut claim: Claim, place: Place, witness: u32, ingest: Timestamp) {
+    let word = Word::new(Kind::Void, claim.length());
+    let header = FrameHeader { word, witness, ingest };
+    put(&mut claim, 0, &header.encode(place, 0));
+    claim.commit_as(word.0);
 }
 
 impl Drop for Open {
     #[inline]
     fn drop(&mut self) {
         if let Some(claim) = self.claim.take() {
-            self.void(claim);
+            void(claim, self.place, self.witness, self.ingest);
         }
     }
 }

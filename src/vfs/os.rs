@@ -236,6 +236,7 @@ mod sys {
         uninterrupted(|| Ok(fallocate(file, flags, range.start, range.end - range.start)?))
     }
 
+    #[inline]
     pub(super) fn clock(id: Which) -> i64 {
         let id = match id {
             Which::Wall => ClockId::Realtime,
@@ -273,6 +274,7 @@ mod sys {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn clock(id: Which) -> i64 {
         let id = match id {
             Which::Wall => ClockId::Realtime,
