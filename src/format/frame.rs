@@ -235,7 +235,7 @@ impl Header {
 /// The witness of a frame at `offset` of a log that is durable up to `durable`.
 #[inline]
 pub(crate) fn witness(offset: u64, durable: u64) -> u32 {
-    u32::try_from((offset - durable.min(offset)) / ALIGN as u64).unwrap_or(u32::MAX)
+    (offset.saturating_sub(durable) / ALIGN as u64).min(u32::MAX.into()) as u32
 }
 
 /// Makes a whole frame that has no payload but `payload`: a mark, not a record.

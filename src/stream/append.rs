@@ -50,7 +50,7 @@ impl Appended {
 }
 
 /// What the claim's lock said is to be done once the frame is published.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct After {
     wake: bool,
     announced: bool,
@@ -188,7 +188,7 @@ impl Core {
             if let Some(tail) = tail {
                 check_tail(&writer, tail)?;
             }
-            let Writer { state, active, last_ingest, pace, watched, .. } = &mut *writer;
+            let Writer { state, active, last_ingest, watched, .. } = &mut *writer;
             if let (State::Open, Some(active)) = (*state, active)
                 && active.fits(word.length())
             {
@@ -201,17 +201,15 @@ impl Core {
                 // the clock finds no claim of an earlier time still to come.
                 let ingest = self.env.clock.now().max(*last_ingest);
                 *last_ingest = ingest;
-                // Not sooner: a host's clock may panic, and then the next append is the one that tells.
-                *watched = false;
                 let open = active.claim(word, ingest, self.durable.load(Ordering::Relaxed));
-                let thirsty = pace.thirsty_at <= active.position();
-                if thirsty {
-                    pace.thirsty_at = usize::MAX;
-                }
+                let position = active.position();
+                let thirsty = writer.pace.thirsty_at <= position;
                 let dirty = !writer.dirty && durability != Durability::Buffered;
-                writer.dirty |= dirty;
-                let wake = std::mem::take(&mut writer.wanted);
-                return Ok((open, writer.epoch, After { wake, announced, dirty, thirsty }));
+                let mut after = After::default();
+                if announced | writer.wanted | dirty | thirsty {
+                    after = writer.note(announced, dirty, thirsty);
+                }
+                return Ok((open, writer.epoch, after));
             }
             drop(writer);
             self.roll(word.length())?;
@@ -246,6 +244,21 @@ impl Core {
         if after.thirsty {
             self.env.thirsty.push(self);
         }
+    }
+}
+
+impl Writer {
+    /// Takes down what is to be done once the frame just claimed is published. Apart, so that an append with nothing to do
+    /// writes none of it.
+    #[cold]
+    fn note(&mut self, announced: bool, dirty: bool, thirsty: bool) -> After {
+        // Not sooner: a host's clock may panic, and then the next append is the one that tells.
+        self.watched &= !announced;
+        self.dirty |= dirty;
+        if thirsty {
+            self.pace.thirsty_at = usize::MAX;
+        }
+        After { wake: std::mem::take(&mut self.wanted), announced, dirty, thirsty }
     }
 }
 
