@@ -5,7 +5,7 @@ mod number;
 mod plot;
 mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -122,16 +122,21 @@ fn of_cases(figures: &Figures, work: &'static str, head: &str) -> String {
     table::of_cases(figures, work.name, work.cases, head)
 }
 
-/// Which machines, commits and rounds the figures are of.
+/// Which works were measured where, and at which commit.
 fn machine(figures: &Figures) -> String {
-    let machines: BTreeSet<_> = figures.rows.iter().map(|row| &row.machine).collect();
-    let commits: BTreeSet<_> = figures.rows.iter().map(|row| row.commit.as_str()).collect();
+    let mut runs: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for row in &figures.rows {
+        runs.entry((&row.machine, &row.commit)).or_default().insert(row.work.as_str());
+    }
+    let line = |((machine, commit), works): (_, BTreeSet<_>)| {
+        let works: Vec<_> = works.into_iter().collect();
+        format!("- {}: {machine}; commit {commit}\n", works.join(", "))
+    };
+    let lines: String = runs.into_iter().map(line).collect();
     let rounds = works::ALL.iter().filter(|work| work.who != works::Who::EngineOnce);
     let rounds = rounds.flat_map(|work| work.cases.iter().map(|case| figures.rounds(work.name, case)));
     let fewest = rounds.filter(|rounds| 0 < *rounds).min().unwrap_or(0);
-    let machines: Vec<_> = machines.into_iter().map(|machine| format!("- {machine}\n")).collect();
-    let commits: Vec<_> = commits.into_iter().collect();
-    format!("{}- at least {fewest} rounds of each work; commit {}\n", machines.concat(), commits.join(", "))
+    format!("{lines}- at least {fewest} rounds of each work\n")
 }
 
 /// A plot to be made of some figures.
