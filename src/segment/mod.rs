@@ -183,9 +183,13 @@ impl Segment {
         if let Some(head) = self.head.get() {
             return Ok(head);
         }
-        let page = self.read_page(file)?;
-        let head = self.check_page(&page)?;
-        if let Some(seal) = Seal::decode(&page, &head) {
+        self.head_of(&self.read_page(file)?)
+    }
+
+    /// The same, of the segment's first page.
+    pub(crate) fn head_of(&self, page: &[u8]) -> Result<&Header> {
+        let head = self.check_page(page)?;
+        if let Some(seal) = Seal::decode(page, &head) {
             self.sealed(seal);
         }
         Ok(self.head.get_or_init(|| head))
