@@ -249,8 +249,6 @@ struct Unsealed {
     named: bool,
     /// Offset up to which a process wrote it that was killed: to be written anew before a sync proves anything.
     owed: u64,
-    /// The generation of its last watermark.
-    watermarks: u64,
 }
 
 #[derive(Debug)]

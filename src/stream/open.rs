@@ -28,7 +28,7 @@ use crate::stream::{Core, Member, Policy, PolicyCell, State, Unsealed, Writer};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use crate::sync::{Mutex, RwLock};
 use crate::vfs::region::{FLOOR, Region};
-use crate::vfs::{self, Access, EntryKind, File, TEMPORARY};
+use crate::vfs::{Access, EntryKind, File, TEMPORARY};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// The directory of files that were set aside.
@@ -231,19 +231,18 @@ fn alone(env: &Env, opening: &Opening, checkpoint: &Checkpoint) -> Option<Segmen
 
 pub(crate) fn read_checkpoint(env: &Env, dir: &Path, id: StreamId) -> Result<Option<Checkpoint>> {
     let path = dir.join(NAME);
-    match vfs::read_all(&*env.vfs, &path, checkpoint::BYTES) {
-        Ok(bytes) => match Checkpoint::decode(&bytes, id) {
-            None if Checkpoint::is_newer(&bytes) => {
+    let mut bytes = [0; checkpoint::SLOTS];
+    match env.vfs.open(&path, Access::Read).and_then(|file| file.read_at(&mut bytes, 0)) {
+        Ok(read) => match Checkpoint::decode(&bytes[..read], id) {
+            None if Checkpoint::is_newer(&bytes[..read]) => {
                 let text =
                     format!("read checkpoint {}: it is of a newer version than this engine", path.display());
                 Err(Error::new(ErrorKind::Unsupported, text))
             }
             found => Ok(found),
         },
-        Err(err) if matches!(err.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
-            Ok(None)
-        }
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        // None, or something else under its name.
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(None),
         Err(err) => Err(Error::io("read checkpoint", &path, err)),
     }
 }
@@ -577,14 +576,12 @@ fn carry_out(looked: &[Looked], decision: &Decision, owes: bool) -> Result<VecDe
             segment.set_end(end);
         }
         if owes || !last || decision.roll {
-            let watermarks = segment.watermark(&region)?.map_or(0, |mark| mark.generation);
             unsealed.push_back(Unsealed {
                 segment: Arc::clone(segment),
                 region,
                 rolled: None,
                 named: !owes,
                 owed: if owes { end } else { 0 },
-                watermarks,
             });
         }
     }
