@@ -30,6 +30,8 @@ use crate::{StreamId, Timestamp};
 pub(crate) const SLOT_AT: [usize; 2] = [0, 4096];
 /// Bytes of one slot.
 pub(crate) const SLOT: usize = 108;
+/// Bytes of the file up to the end of its last slot.
+pub(crate) const SLOTS: usize = SLOT_AT[1] + SLOT;
 /// Bytes of the file.
 pub(crate) const BYTES: usize = 8192;
 

@@ -19,6 +19,9 @@ pub(crate) const MIN_BYTES: u64 = 32 << 10;
 /// From this size on a segment's pages are touched ahead of the writer, and the next one is made ready.
 pub(crate) const BUSY_BYTES: u64 = 1 << 20;
 
+/// Bytes that a file has to lack for that to show in how many it holds: more than the blocks of a filesystem's own that count with them.
+const SHOWS: u64 = 16 << 10;
+
 /// The size of the segment after one of `capacity` bytes that held `used`: doubled when it filled up, sixteen times as
 /// large for a hot writer; else what would have held it. At least as much as a frame of `length` bytes needs, at most
 /// `max` unless it needs more.
@@ -131,14 +134,22 @@ impl Active {
     /// `Io`, `Corrupt`, `NoSpace` where the space above its end cannot be had.
     pub(crate) fn resume(segment: Arc<Segment>, end: u64) -> Result<Active> {
         let head = *segment.head()?;
+        let io = |doing: &'static str| |err| Error::io(doing, &segment.path, err);
         let file = segment.open(Access::Write)?;
-        file.allocate(head.capacity)
-            .map_err(|err| Error::io("reserve space for segment", &segment.path, err))?;
+        let position = head.position(end);
+        // Of a small one nothing is given back. A copy may hold nothing behind its end, and where that is so much, it shows, whatever
+        // else a filesystem counts.
+        let holds_all = || file.allocated().is_ok_and(|bytes| head.capacity <= bytes);
+        if BUSY_BYTES <= head.capacity || head.capacity < position + SHOWS || !holds_all() {
+            file.allocate(head.capacity).map_err(io("reserve space for segment"))?;
+        }
         let memory = file.map(head.capacity as usize, Access::Write);
-        let memory = memory.map_err(|err| Error::io("map segment", &segment.path, err))?;
-        let region = Region::new(memory, head.position(end) as usize, false);
+        let position = position as usize;
+        let region = Region::new(memory.map_err(io("map segment"))?, position, false);
         if head.capacity < BUSY_BYTES {
             region.advise_random();
+            // In one go, where a look and then a store would each be a fault.
+            region.populate(position..position + 1).map_err(io("reserve space for segment"))?;
         }
         segment.adopt(head, &region);
         Ok(Active::new(segment, region, head))
@@ -350,6 +361,22 @@ mod tests {
         assert_eq!(scan.records, 0);
         let spots: Vec<_> = scan.spots.into_iter().map(|spot| (spot.range, spot.bad)).collect();
         assert_eq!(spots, [(0..padded(length) as u64, Bad::Claimed(padded(length)))]);
+    }
+
+    #[test]
+    fn what_a_copy_left_out_behind_its_end_is_reserved_when_it_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let vfs: Arc<dyn Vfs> = Arc::new(OsVfs);
+        let head = Header { base: 0, previous_durable: 0, capacity: MIN_BYTES, ..header::tests::example() };
+        let fresh = Fresh::new(&vfs, dir.path(), head.capacity, false).unwrap();
+        let segment = fresh.activate(&Arc::default(), dir.path(), head).unwrap().segment;
+        let file = segment.open(Access::Write).unwrap();
+        for kept in [8 << 10, 16 << 10, MIN_BYTES - 4096] {
+            file.punch(kept..MIN_BYTES).unwrap();
+            assert!(file.allocated().unwrap() < MIN_BYTES);
+            Active::resume(Arc::clone(&segment), kept - FLOOR as u64).unwrap();
+            assert!(MIN_BYTES <= file.allocated().unwrap());
+        }
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Segment {
     left_at: AtomicU64,
     /// Offset up to which readers found every frame sound, one after the other.
     verified: AtomicU64,
+    /// The generation of its last watermark, as its header said when it was read, and its writer did since.
+    marked: AtomicU64,
     head: OnceLock<Header>,
     seal: OnceLock<Seal>,
     /// Bytes of disk it holds, which change no more once it is sealed.
@@ -92,6 +94,7 @@ impl Segment {
             end: AtomicU64::new(u64::MAX),
             left_at: AtomicU64::new(base),
             verified: AtomicU64::new(base),
+            marked: AtomicU64::new(0),
             head: OnceLock::new(),
             seal: OnceLock::new(),
             disk_bytes: OnceLock::new(),
@@ -183,10 +186,17 @@ impl Segment {
         if let Some(head) = self.head.get() {
             return Ok(head);
         }
-        let page = self.read_page(file)?;
-        let head = self.check_page(&page)?;
-        if let Some(seal) = Seal::decode(&page, &head) {
+        self.head_of(&self.read_page(file)?)
+    }
+
+    /// The same, of the segment's first page.
+    pub(crate) fn head_of(&self, page: &[u8]) -> Result<&Header> {
+        let head = self.check_page(page)?;
+        if let Some(seal) = Seal::decode(page, &head) {
             self.sealed(seal);
+        }
+        if let Some(mark) = Watermark::decode(page, &head) {
+            self.marked.fetch_max(mark.generation, Ordering::AcqRel);
         }
         Ok(self.head.get_or_init(|| head))
     }
@@ -301,6 +311,11 @@ impl Segment {
             true
         });
         Ok(head.offset(position as u64))
+    }
+
+    /// The watermark that its writer leaves next. One caller at a time.
+    pub(crate) fn next_mark(&self, durable: u64) -> Watermark {
+        Watermark { generation: self.marked.fetch_add(1, Ordering::AcqRel) + 1, durable }
     }
 
     /// The word that the writer last left of how far the segment is durable.

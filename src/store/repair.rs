@@ -156,7 +156,7 @@ fn read_metas(vfs: &dyn Vfs, streams: &Path) -> Result<Vec<Meta>> {
 fn repair_stream(core: &Arc<Core>, report: &mut RepairReport) -> Result<()> {
     let Recovery { set_aside: aside, .. } = &core.recovery;
     report.set_aside.extend(aside.iter().cloned());
-    core.forget_strangers();
+    core.forget_strangers()?;
     set_strangers_aside(core, report)?;
     let damage = core.verify()?.damage;
     if damage.is_empty() {

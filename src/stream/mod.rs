@@ -172,6 +172,8 @@ pub(crate) struct Core {
     segments: RwLock<Arc<Vec<Arc<Segment>>>>,
     /// Files under a segment's name that are no part of the log, as far as anybody came by them.
     pub(crate) strangers: Mutex<BTreeSet<PathBuf>>,
+    /// Whether it was opened without listing its directory, and nobody did so since.
+    unlisted: AtomicBool,
     /// Guards the segments that are not sealed, oldest first, the active one included.
     unsealed: Mutex<VecDeque<Unsealed>>,
     /// Who waits for a sync.
@@ -247,8 +249,6 @@ struct Unsealed {
     named: bool,
     /// Offset up to which a process wrote it that was killed: to be written anew before a sync proves anything.
     owed: u64,
-    /// The generation of its last watermark.
-    watermarks: u64,
 }
 
 #[derive(Debug)]

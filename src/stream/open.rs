@@ -13,6 +13,7 @@ use crate::format::frame::{self, Kind, Place};
 use crate::format::header::{HEADER, HEADER_AT, Header, PAGE, Watermark};
 use crate::format::index::MAX_EPOCHS;
 use crate::mutants::{self, Mutant};
+use crate::segment::active::BUSY_BYTES;
 use crate::segment::recover::{Decision, Scan, decide, scan, scan_committed};
 use crate::segment::walk::Frames;
 use crate::segment::{Segment, parse_file_name};
@@ -27,7 +28,7 @@ use crate::stream::{Core, Member, Policy, PolicyCell, State, Unsealed, Writer};
 use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 use crate::sync::{Mutex, RwLock};
 use crate::vfs::region::{FLOOR, Region};
-use crate::vfs::{self, Access, EntryKind, File, TEMPORARY};
+use crate::vfs::{Access, EntryKind, File, TEMPORARY};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
 
 /// The directory of files that were set aside.
@@ -96,6 +97,8 @@ struct Found {
     has_checkpoint: bool,
     has_quarantine: bool,
     log_start: u64,
+    /// The directory was not listed: what is known of it is that the log ends in this one segment, as the checkpoint says.
+    alone: bool,
 }
 
 /// The log's end, once it is known.
@@ -134,6 +137,21 @@ impl Core {
 
 fn find(env: &Env, opening: &Opening) -> Result<Found> {
     let dir = &opening.dir;
+    // Whoever was killed may have left anything.
+    let early = !env.read_only && !env.era.killed;
+    let early = if early { read_checkpoint(env, dir, opening.id)? } else { None };
+    if let Some(checkpoint) = early
+        && let Some(segment) = alone(env, opening, &checkpoint)
+    {
+        return Ok(Found {
+            segments: vec![Arc::new(segment)],
+            checkpoint: early,
+            has_checkpoint: true,
+            has_quarantine: false,
+            log_start: checkpoint.log_start,
+            alone: true,
+        });
+    }
     let entries = match env.vfs.list(dir) {
         Ok(entries) => entries,
         Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -154,7 +172,10 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
         }
     }
     bases.sort_unstable();
-    let checkpoint = if has_checkpoint { read_checkpoint(env, dir, opening.id)? } else { None };
+    let checkpoint = match early {
+        None if has_checkpoint => read_checkpoint(env, dir, opening.id)?,
+        early => early,
+    };
     let mut segments: Vec<Arc<Segment>> =
         bases.iter().map(|base| Arc::new(env.segment(dir, opening.id, *base))).collect();
     // A follower has yet to see how far they go on from each other.
@@ -184,24 +205,44 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
             removed.map_err(|err| Error::io("remove segment", &segment.path, err))?;
         }
     }
-    Ok(Found { segments, checkpoint, has_checkpoint, has_quarantine, log_start })
+    Ok(Found { segments, checkpoint, has_checkpoint, has_quarantine, log_start, alone: false })
+}
+
+/// The segment that holds all of a log that was closed properly, if one does: then its directory need not be listed. Of most
+/// streams it is so where there are very many.
+///
+/// It is called after the log's start, and it proves itself that the log ends in it: it has no seal, and its watermark ends where the
+/// checkpoint does. A log that goes on in another has a seal here, and where that is damaged, a watermark that ends sooner. A large
+/// segment is not taken, for beside it files may lie that were made ready.
+fn alone(env: &Env, opening: &Opening, checkpoint: &Checkpoint) -> Option<Segment> {
+    if !checkpoint.clean || checkpoint.era != env.era.number {
+        return None;
+    }
+    let segment = env.segment(&opening.dir, opening.id, checkpoint.log_start);
+    let file = segment.open(Access::Read).ok()?;
+    let page = segment.read_page(&*file).ok()?;
+    let head = *segment.head_of(&page).ok()?;
+    let is_whole = Watermark::decode(&page, &head).is_some_and(|mark| mark.durable == checkpoint.end)
+        && head.capacity < BUSY_BYTES
+        && segment.seal().is_none();
+    // Of a footer, too, there is to be nothing: it begins 8 bytes behind the last frame.
+    (is_whole && ends_at(&segment, &*file, checkpoint.end, 16).ok()?).then_some(segment)
 }
 
 pub(crate) fn read_checkpoint(env: &Env, dir: &Path, id: StreamId) -> Result<Option<Checkpoint>> {
     let path = dir.join(NAME);
-    match vfs::read_all(&*env.vfs, &path, checkpoint::BYTES) {
-        Ok(bytes) => match Checkpoint::decode(&bytes, id) {
-            None if Checkpoint::is_newer(&bytes) => {
+    let mut bytes = [0; checkpoint::SLOTS];
+    match env.vfs.open(&path, Access::Read).and_then(|file| file.read_at(&mut bytes, 0)) {
+        Ok(read) => match Checkpoint::decode(&bytes[..read], id) {
+            None if Checkpoint::is_newer(&bytes[..read]) => {
                 let text =
                     format!("read checkpoint {}: it is of a newer version than this engine", path.display());
                 Err(Error::new(ErrorKind::Unsupported, text))
             }
             found => Ok(found),
         },
-        Err(err) if matches!(err.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
-            Ok(None)
-        }
-        Err(err) if env.read_only && err.kind() == io::ErrorKind::NotFound => Ok(None),
+        // None, or something else under its name.
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(None),
         Err(err) => Err(Error::io("read checkpoint", &path, err)),
     }
 }
@@ -227,24 +268,13 @@ fn clean_end(found: &Found, id: u64, era: u32) -> Result<Option<End>> {
     }
     let end = checkpoint.end;
     if let Some(last) = found.segments.last() {
-        let Ok(file) = last.open(Access::Read) else { return Ok(None) };
-        let Ok(head) = last.head_in(&*file) else { return Ok(None) };
-        match last.seal() {
-            Some(seal) if seal.end == end => {}
-            Some(_) => return Ok(None),
-            None => {
-                let mut word = [0; 8];
-                let inside = (head.base..=head.base + (head.capacity - PAGE as u64)).contains(&end);
-                let size = file.size().map_err(|err| Error::io("read size of segment", &last.path, err))?;
-                if !inside || size < head.capacity {
-                    return Ok(None);
-                }
-                let read = file.read_at(&mut word, head.position(end));
-                read.map_err(|err| Error::io("read segment", &last.path, err))?;
-                if word != [0; 8] {
-                    return Ok(None);
-                }
-            }
+        let is_end = || {
+            let Ok(file) = last.open(Access::Read) else { return Ok(false) };
+            let Ok(_) = last.head_in(&*file) else { return Ok(false) };
+            ends_at(last, &*file, end, 8)
+        };
+        if !found.alone && !is_end()? {
+            return Ok(None);
         }
     } else if end != found.log_start {
         return Ok(None);
@@ -256,6 +286,23 @@ fn clean_end(found: &Found, id: u64, era: u32) -> Result<Option<End>> {
         epoch: checkpoint.epoch,
         epoch_start: checkpoint.epoch_start,
     }))
+}
+
+/// Whether a segment whose header was read is sealed at `end`, or holds `zeros` zero bytes there and is of its full size.
+fn ends_at(segment: &Segment, file: &dyn File, end: u64, zeros: usize) -> Result<bool> {
+    let head = segment.head()?;
+    if let Some(seal) = segment.seal() {
+        return Ok(seal.end == end);
+    }
+    let inside = (head.base..=head.base + (head.capacity - PAGE as u64)).contains(&end);
+    let size = file.size().map_err(|err| Error::io("read size of segment", &segment.path, err))?;
+    if !inside || size < head.capacity {
+        return Ok(false);
+    }
+    let mut bytes = [0; 16];
+    let read = file.read_at(&mut bytes[..zeros], head.position(end));
+    read.map_err(|err| Error::io("read segment", &segment.path, err))?;
+    Ok(bytes == [0; 16])
 }
 
 /// An unsealed segment, looked at.
@@ -529,14 +576,12 @@ fn carry_out(looked: &[Looked], decision: &Decision, owes: bool) -> Result<VecDe
             segment.set_end(end);
         }
         if owes || !last || decision.roll {
-            let watermarks = segment.watermark(&region)?.map_or(0, |mark| mark.generation);
             unsealed.push_back(Unsealed {
                 segment: Arc::clone(segment),
                 region,
                 rolled: None,
                 named: !owes,
                 owed: if owes { end } else { 0 },
-                watermarks,
             });
         }
     }
@@ -631,6 +676,7 @@ fn build(
         next: Mutex::default(),
         segments: RwLock::new(Arc::new(found.segments)),
         strangers: Mutex::default(),
+        unlisted: AtomicBool::new(found.alone),
         unsealed: Mutex::new(unsealed),
         group: Group::default(),
         sealing: Mutex::new(()),

@@ -36,6 +36,7 @@ impl Core {
         if self.writer.lock().state != State::Open {
             return Ok(Retained::default());
         }
+        self.look_around()?;
         // What an earlier pass could not remove is no part of the log any more.
         self.remove_doomed()?;
         // Only what is sealed can go.

@@ -148,12 +148,11 @@ impl Core {
         };
         let active = Active::resume(Arc::clone(&segment), end)?;
         let region = Arc::clone(active.region());
-        let watermarks = segment.watermark(&region)?.map_or(0, |mark| mark.generation);
         let mut unsealed = self.unsealed.lock();
         let left = unsealed.iter().position(|other| other.segment.base == segment.base);
         let left = left.and_then(|index| unsealed.remove(index));
         let (named, owed) = left.map_or((true, 0), |left| (left.named, left.owed));
-        unsealed.push_back(Unsealed { segment, region, rolled: None, named, owed, watermarks });
+        unsealed.push_back(Unsealed { segment, region, rolled: None, named, owed });
         Ok(Some(active))
     }
 
@@ -182,7 +181,6 @@ impl Core {
             rolled: None,
             named: false,
             owed: 0,
-            watermarks: 0,
         };
         self.unsealed.lock().push_back(entry);
         Ok(active)

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use crate::format::header::Watermark;
 use crate::mutants::{self, Mutant};
 use crate::segment::seal::{self, NotSealed};
 use crate::stream::{Core, State, Stream};
@@ -101,12 +100,12 @@ impl Core {
                 self.durable.fetch_max(published, Ordering::AcqRel);
             }
             let mark = {
-                let mut unsealed = self.unsealed.lock();
-                let entry = unsealed.iter_mut().find(|entry| entry.segment.base == segment.base);
+                let unsealed = self.unsealed.lock();
                 // Somebody let go of it, which is done to what is durable.
-                let Some(entry) = entry else { continue };
-                entry.watermarks += 1;
-                Watermark { generation: entry.watermarks, durable: published }
+                if !unsealed.iter().any(|entry| entry.segment.base == segment.base) {
+                    continue;
+                }
+                segment.next_mark(published)
             };
             let synced = (|| {
                 let path = &segment.path;

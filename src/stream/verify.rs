@@ -82,7 +82,7 @@ impl Core {
     pub(crate) fn verify(&self) -> Result<VerifyReport> {
         let mut report = VerifyReport { streams: 1, ..VerifyReport::default() };
         let published = self.published()?;
-        self.forget_strangers();
+        self.forget_strangers()?;
         let segments = self.segments();
         self.verify_names(&mut report)?;
         let mut expected = self.log_start();
@@ -154,7 +154,7 @@ impl Core {
         for entry in &entries {
             let is_segment = parse_file_name(&entry.name).is_some();
             if strangers.contains(&self.dir.join(&entry.name)) {
-                add(&entry.name, "another's segment, and its name lies inside the one before it");
+                add(&entry.name, "called like a segment, and no part of the log");
             }
             if is_segment && entry.kind != EntryKind::File {
                 add(&entry.name, "called like a segment, and no regular file");

@@ -58,7 +58,7 @@ pub trait Vfs: Send + Sync + Debug {
 
 /// A regular file.
 pub trait File: Send + Sync + Debug {
-    /// Its size in bytes. Not called `len`: no file is a collection.
+    /// Its size in bytes; of a file opened for reading, perhaps the one it had then. Not called `len`: no file is a collection.
     fn size(&self) -> io::Result<u64>;
     /// Reads at `position` until `buf` is full or the file ends; returns how much was read.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;

@@ -62,10 +62,11 @@ impl Vfs for OsVfs {
             }
             opened => opened?,
         };
-        if !file.metadata()?.is_file() {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Box::new(OsFile(file)))
+        Ok(Box::new(OsFile { file, access, opened_bytes: metadata.len() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -153,27 +154,33 @@ impl Drop for Held {
 }
 
 #[derive(Debug)]
-struct OsFile(fs::File);
+struct OsFile {
+    file: fs::File,
+    access: Access,
+    /// Its size when it was opened. No file gets shorter.
+    opened_bytes: u64,
+}
 
 impl File for OsFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        // Whoever reads looks at a file as it found it.
+        if self.access == Access::Read { Ok(self.opened_bytes) } else { Ok(self.file.metadata()?.len()) }
     }
 
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
-        read_on(buf, |rest, done| self.0.read_at(rest, position + done as u64))
+        read_on(buf, |rest, done| self.file.read_at(rest, position + done as u64))
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, position)
+        self.file.write_all_at(bytes, position)
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<()> {
-        let before = self.size()?;
-        let allocated = sys::allocate(&self.0, bytes);
+        let before = if bytes <= self.opened_bytes { bytes } else { self.size()? };
+        let allocated = sys::allocate(&self.file, bytes);
         if allocated.is_err() && before < bytes {
             // ext4 leaves a failed reservation holding all the space there was.
-            self.0.set_len(before)?;
+            self.file.set_len(before)?;
         }
         allocated
     }
@@ -182,15 +189,15 @@ impl File for OsFile {
         if range.is_empty() {
             return Ok(());
         }
-        sys::punch(&self.0, &range)?;
-        sys::reserve(&self.0, &range)
+        sys::punch(&self.file, &range)?;
+        sys::reserve(&self.file, &range)
     }
 
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         if range.is_empty() {
             return Ok(());
         }
-        match sys::punch(&self.0, &range) {
+        match sys::punch(&self.file, &range) {
             // Nothing is lost but space where the filesystem has no holes.
             Err(err) if err.kind() == io::ErrorKind::Unsupported => Ok(()),
             done => done,
@@ -198,20 +205,20 @@ impl File for OsFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn map(&self, bytes: usize, access: Access) -> io::Result<Memory> {
         let mut options = memmap2::MmapOptions::new();
         options.len(bytes);
         match access {
-            Access::Read => options.map_raw_read_only(&self.0).map(Memory::Mapped),
-            Access::Write | Access::CreateNew => options.map_raw(&self.0).map(Memory::Mapped),
+            Access::Read => options.map_raw_read_only(&self.file).map(Memory::Mapped),
+            Access::Write | Access::CreateNew => options.map_raw(&self.file).map(Memory::Mapped),
         }
     }
 
     fn allocated(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.blocks() * 512)
+        Ok(self.file.metadata()?.blocks() * 512)
     }
 }
 
