@@ -141,75 +141,6 @@ fn a_store_with_a_stream_that_could_not_be_made_durable_does_not_say_that_it_is_
     assert_diverged(&machine.open().unwrap().1, lost);
 }
 
-/// A closed store whose stream holds an expired segment, sealed, and a younger record.
-fn half_expired(sealed: bool) -> (Machine, u64) {
-    let machine = Machine::new();
-    let (store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
-    for _ in 0..30 {
-        append(&stream, &"old ".repeat(1250));
-    }
-    store.tick().unwrap();
-    machine.clock.advance(HOUR * 20);
-    let kept = append(&stream, "kept").end();
-    machine.clock.advance(HOUR * if sealed { 3 } else { 1 });
-    store.tick().unwrap();
-    store.close().unwrap();
-    (machine, kept)
-}
-
-#[test]
-fn after_a_power_failure_on_a_full_disk_a_stream_that_lay_still_is_read_and_retention_makes_room() {
-    for sealed in [false, true] {
-        let (machine, kept) = half_expired(sealed);
-        let store = machine.options().open(DIR).unwrap();
-        machine.disk.set_capacity(machine.disk.used());
-        machine.crash(Crash::DropUnsynced);
-        drop(store);
-        let (store, stream) = machine.open().unwrap();
-        assert!(!stream.recovery().clean);
-        assert_eq!(bodies(&stream).len(), 31);
-        machine.clock.advance(HOUR * 10);
-        assert!(0 < store.tick().unwrap().removed_segments, "sealed: {sealed}");
-        assert_eq!(bodies(&stream), ["kept"]);
-        assert!(kept < append(&stream, "new").offset());
-        assert_eq!(bodies(&stream), ["kept", "new"]);
-        assert!(store.verify().unwrap().is_sound());
-    }
-}
-
-#[test]
-fn what_the_power_took_diverges_though_a_full_disk_has_no_room_to_say_so_in_the_log() {
-    for closes in [false, true] {
-        let (machine, _) = half_expired(true);
-        let (store, stream) = machine.open().unwrap();
-        let lost = append(&stream, "lost").cursor();
-        machine.crash(Crash::DropUnsynced);
-        drop((store, stream));
-        machine.disk.set_capacity(machine.disk.used());
-        for _ in 0..2 {
-            let (store, stream) = machine.open().unwrap();
-            let tail = stream.published().unwrap();
-            let refused = stream.append_with(&Record::new("no room"), Durability::Buffered).unwrap_err();
-            assert_eq!(*refused.kind(), ErrorKind::NoSpace);
-            assert!(tail < lost.offset());
-            let err = stream.read(Start::Cursor(lost)).unwrap_err();
-            assert!(matches!(err.kind(), ErrorKind::CursorDiverged { safe } if *safe < lost), "{err:?}");
-            assert!(stream.read(Start::Cursor(stream.read(Start::Now).unwrap().cursor())).is_ok());
-            // Neither idling nor closing says that all is well.
-            machine.clock.advance(Duration::from_secs(61));
-            store.tick().unwrap();
-            if closes {
-                // The store's time finds no room.
-                assert_eq!(*store.close().unwrap_err().kind(), ErrorKind::NoSpace);
-            } else {
-                machine.crash(Crash::KeepAll);
-            }
-        }
-        machine.disk.set_capacity(1 << 30);
-        assert_diverged(&machine.open().unwrap().1, lost);
-    }
-}
-
 #[test]
 fn once_a_store_says_that_it_is_closed_no_checkpoint_is_as_a_killed_process_left_it() {
     let before = closed();
@@ -238,6 +169,38 @@ fn once_a_store_says_that_it_is_closed_no_checkpoint_is_as_a_killed_process_left
         }
     }
     assert!(0 < left, "a kill leaves some");
+}
+
+#[test]
+fn opening_a_clean_stream_syncs_nothing_but_what_a_process_left_that_was_killed_in_this_boot() {
+    let syncs = |machine: &Machine, act: &dyn Fn()| {
+        let before = machine.disk.count(Op::Sync);
+        act();
+        machine.disk.count(Op::Sync) - before
+    };
+    // Neither in a new store, where it left memory and comes back,
+    let machine = Machine::new();
+    let (store, stream) = machine.create();
+    append(&stream, "1");
+    drop(stream);
+    for seconds in [4, 61] {
+        machine.clock.advance(Duration::from_secs(seconds));
+        store.tick().unwrap();
+    }
+    assert_eq!(syncs(&machine, &|| assert!(store.stream(NAME).unwrap().recovery().clean)), 0);
+    store.close().unwrap();
+    // nor where it was closed in an earlier boot than that of the kill.
+    for (reboots, expected) in [(true, 0), (false, 1)] {
+        let machine = fork(&machine);
+        if reboots {
+            machine.clock.reboot();
+        }
+        let store = machine.options().open(DIR).unwrap();
+        machine.crash(Crash::KeepAll);
+        drop(store);
+        let store = machine.options().open(DIR).unwrap();
+        assert_eq!(syncs(&machine, &|| assert!(store.stream(NAME).unwrap().recovery().clean)), expected);
+    }
 }
 
 #[test]

@@ -47,7 +47,8 @@ pub(crate) fn seal(segment: &Segment, end: u64) -> Result<(), NotSealed> {
     let seal = Seal {
         end,
         records: index.records,
-        last_ingest: index.last_ingest,
+        // One with marks alone is as young as they are, and tells for a TTL which cursors diverged.
+        last_ingest: if index.records == 0 { index.last_ingest.max(head.created) } else { index.last_ingest },
         footer: if fits { position } else { 0 },
         footer_bytes: if fits { footer.len() as u64 } else { 0 },
     };

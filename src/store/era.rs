@@ -50,10 +50,10 @@ pub(super) struct EraFile {
 }
 
 /// What an opening in `boot` makes of what the file says; `told` is left to who writes it.
-fn judge(said: Option<Said>, boot: u128, drawn: u32) -> EraFile {
+fn judge(said: Option<Said>, boot: u128, drawn: u32, is_new: bool) -> EraFile {
     let of = |number, killed| EraFile { now: Said { number, open: true, boot }, told: false, killed };
     match said {
-        None => of(drawn, true),
+        None => of(drawn, !is_new),
         Some(said) if !said.open => of(said.number, false),
         Some(said) if boot != 0 && said.boot == boot => of(said.number, true),
         Some(said) => of(said.number.wrapping_add(1), false),
@@ -61,12 +61,12 @@ fn judge(said: Option<Said>, boot: u128, drawn: u32) -> EraFile {
 }
 
 impl EraFile {
-    /// Reads which era it is and says that the store is open. Where that cannot be said, a checkpoint says durably that its stream
+    /// Reads which era it is and says that the store is open; one that `is_new` has no streams that anybody could have left. Where that cannot be said, a checkpoint says durably that its stream
     /// goes on, before it does.
-    pub(super) fn open(vfs: &dyn Vfs, dir: &Path, boot: Option<u128>) -> EraFile {
+    pub(super) fn open(vfs: &dyn Vfs, dir: &Path, boot: Option<u128>, is_new: bool) -> EraFile {
         let read = vfs::read_all(vfs, &dir.join(names::ERA), 4096);
         let said = read.ok().and_then(|bytes| envelope::decode(MAGIC, 1, &bytes).ok()).map(|(said, _)| said);
-        let mut file = judge(said, boot.unwrap_or(0), draw(vfs));
+        let mut file = judge(said, boot.unwrap_or(0), draw(vfs), is_new);
         // Also where it says so already: whoever wrote that may have died before it was durable.
         file.told = mutants::on(Mutant::EraUntold) || write(vfs, dir, &file.now).is_ok();
         file
@@ -132,10 +132,11 @@ mod tests {
     fn an_era_lasts_until_a_boot_ends_with_the_store_open() {
         let said = |open, boot| Some(Said { number: 7, open, boot });
         let check = |said, boot, number, killed| {
-            let judged = judge(said, boot, 99);
+            let judged = judge(said, boot, 99, false);
             assert_eq!(judged, EraFile { now: Said { number, open: true, boot }, told: false, killed });
         };
         check(None, 1, 99, true);
+        assert!(!judge(None, 1, 99, true).killed);
         check(said(false, 0), 1, 7, false);
         check(said(true, 1), 1, 7, true);
         check(said(true, 1), 2, 8, false);

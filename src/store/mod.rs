@@ -144,7 +144,8 @@ impl Store {
         made.map_err(|err| Error::io("create directory", &streams, err))?;
         dir::remove_unfinished(&*vfs, dir)?;
         dir::remove_deleted(&*vfs, dir, &catalog)?;
-        let era = EraFile::open(&*vfs, dir, clock.boot_id());
+        let is_new = catalog.all_streams().next().is_none();
+        let era = EraFile::open(&*vfs, dir, clock.boot_id(), is_new);
         let env = Env::new(vfs, clock, era.era(), catalog.store_id(), settings, false);
         let store = Store::assemble(dir, env, catalog, Some(lock))?;
         if mark.is_none() {

@@ -62,6 +62,8 @@ impl Core {
     /// Copies the stream as it is now, up to its published end, marked clean.
     fn snapshot(self: &Arc<Core>, target: &Path, meta: &[u8], era: u32) -> Result<()> {
         self.check()?;
+        // Before the end: what is settled by then is in force there.
+        let settled = self.settled_epoch().is_some();
         let end = self.published()?;
         let segments = self.segments();
         if segments.is_empty() && end == 0 {
@@ -100,7 +102,7 @@ impl Core {
             stream: self.id,
             generation: 2,
             // Else the copy begins an epoch of its own when it is opened.
-            clean: self.settled_epoch().is_some(),
+            clean: settled,
             era,
             log_start: self.log_start().min(end),
             end,

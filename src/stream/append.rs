@@ -92,7 +92,8 @@ impl Stream {
         self.core.append(record, durability, None)
     }
 
-    /// Appends one record if the log still ends at `tail`, so that of several writers one wins.
+    /// Appends one record if the log still ends at `tail`, so that of several writers one wins. Where an epoch begins the log's end moves
+    /// as well.
     ///
     /// # Errors
     /// `TailMoved`, with nothing stored, where it does not; else as [`append`](Stream::append).

@@ -66,7 +66,10 @@ impl CheckpointFile {
     pub(crate) fn new(env: &Arc<Env>, mut path: PathBuf, now: Checkpoint, exists: bool) -> CheckpointFile {
         // Of streams there may be very many.
         path.shrink_to_fit();
-        let left = exists && (env.era.killed || !now.clean || now.era != env.era.number);
+        let boot = env.clock.boot_id();
+        // What was written in an earlier boot and is there was durable.
+        let is_of_boot = boot.is_none() || now.boot.is_none() || now.boot == boot;
+        let left = exists && is_of_boot && (env.era.killed || !now.clean || now.era != env.era.number);
         CheckpointFile {
             env: Arc::clone(env),
             path,
@@ -253,7 +256,11 @@ impl Core {
 
     /// Says that the log begins at `start` from now on; durable before anything is removed.
     pub(crate) fn mark_log_start(&self, start: u64) -> Result<()> {
-        self.checkpoint.lock().write(|now| now.log_start = now.log_start.max(start))?;
+        let boot = self.env.clock.boot_id();
+        self.checkpoint.lock().write(|now| {
+            now.boot = boot;
+            now.log_start = now.log_start.max(start);
+        })?;
         self.log_start.fetch_max(start, Ordering::AcqRel);
         Ok(())
     }

@@ -31,20 +31,24 @@ impl Core {
         })
     }
 
-    /// Says in the checkpoint, durably, which epoch begins where the log ends; returns the bytes of the frames that are owed.
+    /// Bytes of the frames that are owed.
+    pub(super) fn owed_bytes(&self) -> usize {
+        self.writer.lock().owed.len() * EPOCH_BYTES
+    }
+
+    /// Says in the checkpoint, durably, which epoch is about to begin where the log ends, if one is owed. Not sooner: one that nothing
+    /// was written in would be taken for the log's own where nothing else is left of it.
     ///
     /// # Errors
     /// `Io`, `NoSpace`.
-    pub(super) fn name_owed(&self) -> Result<usize> {
+    pub(super) fn name_owed(&self) -> Result<()> {
         let (owed, end) = {
             let writer = self.writer.lock();
             (writer.owed.clone(), writer.next())
         };
-        let Some(last) = owed.last() else { return Ok(0) };
+        let Some(last) = owed.last() else { return Ok(()) };
         self.mark_unclean()?;
-        let bytes = owed.len() * EPOCH_BYTES;
-        self.mark_epoch(*last, end + (bytes - EPOCH_BYTES) as u64)?;
-        Ok(bytes)
+        self.mark_epoch(*last, end + ((owed.len() - 1) * EPOCH_BYTES) as u64)
     }
 }
 

@@ -211,7 +211,7 @@ struct Writer {
     /// The epoch in force at the end, and the offset it began at.
     epoch: Epoch,
     epoch_start: u64,
-    /// Epochs whose frames the next append writes first; while there are any no segment is active.
+    /// Epochs whose frames the next append writes first, as it puts a segment in front: while there are any none is active.
     owed: Vec<Epoch>,
     /// Somebody waits for the next record.
     wanted: bool,

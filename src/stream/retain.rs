@@ -8,7 +8,7 @@ use crate::segment::Segment;
 use crate::stream::retention::{Facts, expired, roll_age};
 use crate::stream::{Core, State};
 use crate::sync::atomic::Ordering;
-use crate::{Error, Result, Timestamp};
+use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// How long after its last append a stream is unmapped.
 const IDLE: Duration = Duration::from_secs(3);
@@ -48,8 +48,12 @@ impl Core {
                 .first_ingest(&active)?
                 .is_some_and(|first| first < now.saturating_sub(age) || first < cutoff)
         {
-            let end = self.end_durably()?;
-            self.mark_clean_if_idle(end)?;
+            match self.end_durably() {
+                // On a full disk one that gave its space back cannot be taken up. What was sealed before goes all the same, and
+                // makes room.
+                Err(err) if *err.kind() == ErrorKind::NoSpace => {}
+                ended => self.mark_clean_if_idle(ended?)?,
+            }
         }
         let segments = self.segments();
         let facts = segments.iter().enumerate().map(|(index, segment)| self.facts(&segments, index, segment));

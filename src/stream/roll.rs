@@ -49,14 +49,18 @@ impl Core {
         };
         if taken.is_none() {
             self.go_on()?;
-            length += self.name_owed()?;
+            length += self.owed_bytes();
             match self.take_up(last.end)? {
                 Some(active) if active.fits(length) => {
+                    self.name_owed()?;
                     self.install(active, false);
                     return Ok(());
                 }
                 Some(mut full) => {
                     self.mark_unclean()?;
+                    if full.next() == full.segment.base {
+                        self.name_owed()?;
+                    }
                     let mut writer = self.writer.lock();
                     self.occupy(&mut writer, &mut full);
                     last = Last::of(&writer);
@@ -100,7 +104,6 @@ impl Core {
         while !taken.is_settled() {
             crate::sync::yield_now();
         }
-        writer.end = taken.next();
         Some(taken)
     }
 
@@ -163,6 +166,7 @@ impl Core {
             Some(fresh) => fresh,
             None => self.reserve(capacity, next_capacity(0, 0, length, 0, false), hot)?,
         };
+        self.name_owed()?;
         let head = Header {
             store: self.env.store,
             stream: self.id,

@@ -134,9 +134,12 @@ impl Core {
         let published = self.published()?;
         let kept = self.kept_end(cursor.epoch, published)?;
         if kept < cursor.offset {
-            // Where the next epoch is owed, a crash may have taken it.
-            let is_current = self.epoch_at(published)? == Some(cursor.epoch)
-                && (self.env.read_only || self.settled_epoch().is_some());
+            let is_current = if self.env.read_only {
+                self.epoch_at(published)? == Some(cursor.epoch)
+            } else {
+                // Where an epoch is owed, or begins just now, a crash took what is missing.
+                self.settled_epoch().is_some_and(|(epoch, _)| epoch == cursor.epoch)
+            };
             if is_current {
                 let tail = self.cursor_before(published)?;
                 let text = doing(&format!("it lies ahead of the published end, {published}"));

@@ -106,6 +106,8 @@ impl Vfs for OsVfs {
         match file.try_lock() {
             Ok(()) => {
                 // Overwritten in place, which needs no space. It is only advice: where it cannot be written, the lock holds.
+                // Of one length, so that nobody reads a part of the last one behind it.
+                let note = format!("{note:<20}");
                 let written = file.write_all(note.as_bytes()).and_then(|()| file.set_len(note.len() as u64));
                 if written.is_err() {
                     let _ = file.set_len(0);
@@ -117,7 +119,7 @@ impl Vfs for OsVfs {
                 file.rewind()?;
                 // Advisory, and possibly being written this moment: whatever reads is good enough.
                 let _ = file.take(64).read_to_string(&mut note);
-                Ok(Lock::Taken(note))
+                Ok(Lock::Taken(note.trim_end().to_owned()))
             }
             Err(fs::TryLockError::Error(err)) => Err(err),
         }

@@ -556,9 +556,10 @@ impl Vfs for SimDisk {
             node.read(&mut bytes, 0);
             return Ok(Lock::Taken(String::from_utf8_lossy(&bytes).into_owned()));
         }
-        inode.node.lock().resize(0);
-        // Only advice: on a full disk the lock holds without.
-        let _ = state.write(&inode, note.as_bytes(), 0);
+        // In place, and only advice: on a full disk the lock holds without.
+        if state.write(&inode, note.as_bytes(), 0).is_ok() {
+            inode.node.lock().resize(note.len());
+        }
         state.locks.push(inode.id);
         Ok(Lock::Held(Box::new(Held {
             machine: Arc::clone(&self.machine),
