@@ -1,7 +1,7 @@
 //! A stream: what is in memory of it, and the handle the host holds.
 //!
 //! Which file decides what: `append` claims and publishes, `roll` changes the active segment, `sync` makes
-//! durable and seals, `retain` removes, `open` recovers, `seek` finds positions, `reader`, `tail` and
+//! durable and seals, `retain` removes, `open` recovers, `epoch` tells what a crash took, `seek` finds positions, `reader`, `tail` and
 //! `query` read.
 
 mod append;
