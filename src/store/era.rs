@@ -61,8 +61,8 @@ fn judge(said: Option<Said>, boot: u128, drawn: u32, is_new: bool) -> EraFile {
 }
 
 impl EraFile {
-    /// Reads which era it is and says that the store is open; one that `is_new` has no streams that anybody could have left. Where that cannot be said, a checkpoint says durably that its stream
-    /// goes on, before it does.
+    /// Reads which era it is and says that the store is open; one that `is_new` has no streams that anybody could have left.
+    /// Where that cannot be said, a checkpoint says durably that its stream goes on, before it does.
     pub(super) fn open(vfs: &dyn Vfs, dir: &Path, boot: Option<u128>, is_new: bool) -> EraFile {
         let read = vfs::read_all(vfs, &dir.join(names::ERA), 4096);
         let said = read.ok().and_then(|bytes| envelope::decode(MAGIC, 1, &bytes).ok()).map(|(said, _)| said);

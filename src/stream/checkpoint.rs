@@ -100,8 +100,6 @@ impl CheckpointFile {
     }
 
     fn put(&mut self, durably: bool, change: impl FnOnce(&mut Checkpoint)) -> Result<()> {
-        let env = Arc::clone(&self.env);
-        let vfs = &env.vfs;
         let mut next = self.now;
         change(&mut next);
         next.generation = self.now.generation + u64::from(!self.unsynced);
@@ -109,9 +107,9 @@ impl CheckpointFile {
             if !self.exists {
                 let mut bytes = vec![0; checkpoint::BYTES];
                 bytes[next.at()..next.at() + checkpoint::SLOT].copy_from_slice(&next.encode());
-                return vfs.replace(&self.path, &bytes);
+                return self.env.vfs.replace(&self.path, &bytes);
             }
-            let file = vfs.open(&self.path, Access::Write)?;
+            let file = self.env.vfs.open(&self.path, Access::Write)?;
             if self.left && !mutants::on(Mutant::OverwriteSlot) {
                 // The slot that is written over may be the only one on the disk.
                 self.rewrite(&*file)?;

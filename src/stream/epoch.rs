@@ -4,12 +4,11 @@
 //! checkpoint and published in the log, before anything is served. On a full disk there may be no room for its frame: then it is
 //! *owed*, what is there is served, and the next append begins it.
 
-use crate::Result;
-use crate::Timestamp;
 use crate::format::Epoch;
 use crate::format::frame::{EPOCH_BYTES, Kind, Word};
 use crate::segment::active::Active;
 use crate::stream::{Core, Writer};
+use crate::{Result, Timestamp};
 
 impl Core {
     /// The epoch in force at the end, and the offset it began at.

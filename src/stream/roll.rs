@@ -58,13 +58,8 @@ impl Core {
                 }
                 Some(mut full) => {
                     self.mark_unclean()?;
-                    if full.next() == full.segment.base {
-                        self.name_owed()?;
-                    }
-                    let mut writer = self.writer.lock();
-                    self.occupy(&mut writer, &mut full);
-                    last = Last::of(&writer);
-                    drop(writer);
+                    self.fill(&mut full)?;
+                    last = Last::of(&self.writer.lock());
                     self.retire(full);
                 }
                 None => {}
@@ -105,6 +100,15 @@ impl Core {
             crate::sync::yield_now();
         }
         Some(taken)
+    }
+
+    /// Readies a segment for its end that was taken up for nothing else.
+    fn fill(&self, active: &mut Active) -> Result<()> {
+        if active.next() == active.segment.base {
+            self.name_owed()?;
+        }
+        self.occupy(&mut self.writer.lock(), active);
+        Ok(())
     }
 
     /// Puts a frame into a segment that has none and takes no more: segments are called after their base, and the next one must
@@ -285,10 +289,7 @@ impl Core {
             Ok(active) => active,
             Err(end) => {
                 let Some(mut active) = self.take_up(end)? else { return Ok(()) };
-                if active.next() == active.segment.base {
-                    self.name_owed()?;
-                }
-                self.occupy(&mut self.writer.lock(), &mut active);
+                self.fill(&mut active)?;
                 active
             }
         };

@@ -158,3 +158,22 @@ pub fn bodies(stream: &Stream, start: Start) -> Vec<String> {
 pub fn texts(seen: &[Seen]) -> Vec<String> {
     seen.iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect()
 }
+
+/// Appends where nobody waits for the disk.
+pub fn append(stream: &Stream, body: &str) -> Appended {
+    stream.append_with(&Record::new(body), Durability::Buffered).unwrap()
+}
+
+/// What was lost before a crash is told to who comes with a cursor behind it.
+#[track_caller]
+pub fn assert_diverges(stream: &Stream, lost: Cursor) {
+    let err = stream.read(Start::Cursor(lost)).unwrap_err();
+    assert!(matches!(err.kind(), ErrorKind::CursorDiverged { safe } if *safe < lost), "{err:?}");
+}
+
+/// Appends to beyond where the lost records ended.
+pub fn append_over(stream: &Stream, lost: Cursor) {
+    while stream.published().unwrap() <= lost.offset() {
+        append(stream, "new ");
+    }
+}
