@@ -341,3 +341,26 @@ fn a_waiting_session_is_woken_by_any_of_its_streams() {
         writers.into_iter().for_each(|writer| writer.join().unwrap());
     });
 }
+
+#[test]
+fn who_resumes_a_session_reads_it_whatever_the_read_before_is_about() {
+    explore("a session resumed under a tail of it", || {
+        let machine = Machine::new();
+        let (store, stream) = machine.create();
+        let tenant = store.tenant(&TenantId::new("default").unwrap());
+        let session = tenant.create_session(SessionSpec::new(UserId::new("user-001-abc").unwrap())).unwrap();
+        write(&stream, 0, 1, 100, Durability::Interval);
+        let mut older = session.tail(Limit::default()).unwrap();
+        let reading = thread::spawn(move || {
+            for _ in 0..2 {
+                if let Err(err) = older.try_next() {
+                    assert_eq!(*err.kind(), ErrorKind::Busy, "{err}");
+                }
+            }
+        });
+        session.resume(None).unwrap();
+        let mut newer = session.tail(Limit::default()).unwrap();
+        assert_eq!(newer.try_next().unwrap().iter().count(), 1, "nothing was committed");
+        reading.join().unwrap();
+    });
+}

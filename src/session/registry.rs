@@ -58,15 +58,44 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) filter: Filter,
+    /// The turn of the read that has the place, or is about to; held for a moment.
+    taken: Mutex<Option<u64>>,
     /// Held by the read that is under way.
     reading: Mutex<Option<Reading>>,
     /// Raised by who begins anew, so that a read under way ends.
     turn: AtomicU64,
 }
 
+/// The reader's place, for as long as one read has it.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    live: &'a Live,
+    turn: u64,
+    pub(crate) reading: MutexGuard<'a, Option<Reading>>,
+}
+
 impl Live {
-    /// The reader's place, if no read is under way.
-    pub(crate) fn reading(&self) -> Option<MutexGuard<'_, Option<Reading>>> {
+    fn new(filter: Filter) -> Live {
+        Live { filter, taken: Mutex::new(None), reading: Mutex::new(None), turn: AtomicU64::new(0) }
+    }
+
+    /// The place, for a read of this turn; `None` while another read of it, or of a later one, has it.
+    ///
+    /// A read of an earlier turn is waited for. It is about to notice that its turn is over, or comes late and takes the place for
+    /// no longer than it needs to notice, and neither is a reason to turn away whose turn it is.
+    pub(crate) fn place(&self, turn: u64) -> Option<Place<'_>> {
+        {
+            let mut taken = self.taken.lock();
+            if taken.is_some_and(|by| turn <= by) {
+                return None;
+            }
+            *taken = Some(turn);
+        }
+        Some(Place { live: self, turn, reading: self.reading.lock() })
+    }
+
+    /// The reader's place, if nobody reads: to give up what it remembers.
+    fn unread(&self) -> Option<MutexGuard<'_, Option<Reading>>> {
         self.reading.try_lock()
     }
 
@@ -78,6 +107,15 @@ impl Live {
     /// The turn that a read belongs to.
     pub(crate) fn turn(&self) -> u64 {
         self.turn.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.live.taken.lock();
+        if *taken == Some(self.turn) {
+            *taken = None;
+        }
     }
 }
 
@@ -318,7 +356,7 @@ impl Registry {
         // Of one that is being read, however seldom something comes, nobody else takes the place.
         let rests = |held: &&Held| held.readers == 0 && held.last_read.saturating_add(RESTS) <= now;
         for held in sessions.values().filter(rests) {
-            if let Some(reading) = held.live.reading().as_mut().and_then(|reading| reading.as_mut()) {
+            if let Some(reading) = held.live.unread().as_mut().and_then(|reading| reading.as_mut()) {
                 reading.rest();
             }
         }
@@ -333,7 +371,7 @@ impl Table {
     fn insert(&mut self, entry: Entry, filter: Filter, now: Timestamp) {
         let (id, created) = (entry.id, entry.created);
         self.tenants.entry(entry.tenant.clone()).or_default().insert((created, id));
-        let live = Arc::new(Live { filter, reading: Mutex::new(None), turn: AtomicU64::new(0) });
+        let live = Arc::new(Live::new(filter));
         self.sessions.insert(id, Held { entry, last_read: now, readers: 0, live });
     }
 
@@ -362,7 +400,7 @@ impl Table {
             Some(phase) => {
                 held.entry.phase = phase;
                 // A suspended session keeps nothing in memory but what it is.
-                if let Some(mut reading) = held.live.reading() {
+                if let Some(mut reading) = held.live.unread() {
                     *reading = None;
                 }
                 self.note(&Change::Phase(id, phase));
@@ -463,4 +501,41 @@ fn state(phase: Phase) -> SessionState {
 
 pub(crate) fn closed(id: SessionId) -> Error {
     Error::new(ErrorKind::SessionClosed, format!("use tail session {id}: it was closed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_had_once_in_a_turn_and_not_beside_a_later_one() {
+        let live = Live::new(Filter::all());
+        let first = live.place(1).unwrap();
+        assert!(live.place(1).is_none() && live.place(0).is_none());
+        drop(first);
+        assert!(live.place(1).is_some());
+        assert!(live.place(0).is_some(), "to notice that its turn is over");
+    }
+
+    #[test]
+    fn a_later_turn_waits_for_the_place_instead_of_being_turned_away() {
+        let live = Arc::new(Live::new(Filter::all()));
+        let older = live.place(1).unwrap();
+        let (said, heard) = mpsc::channel();
+        let newer = std::thread::spawn({
+            let live = Arc::clone(&live);
+            move || {
+                let place = live.place(2);
+                said.send(place.is_some()).unwrap();
+                // Gone by the end of the other, and its own still counts.
+                place.is_some_and(|_place| live.place(2).is_none())
+            }
+        });
+        assert!(heard.try_recv().is_err(), "the older one has it");
+        drop(older);
+        assert!(heard.recv().unwrap() && newer.join().unwrap());
+        assert!(live.place(2).is_some(), "it was given back");
+    }
 }

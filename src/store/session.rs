@@ -11,7 +11,7 @@ use crate::filter::Filter;
 use crate::format::frame::MAX_SERVICE;
 use crate::session::entry::{Entry, Phase};
 use crate::session::merge::{Reading, as_sessions, reader_at};
-use crate::session::registry::{Live, Registry, closed};
+use crate::session::registry::{Live, Place, Registry, closed};
 use crate::session::{OnExpired, Polled, Scope, SessionInfo, SessionSpec, SessionStart, SessionState};
 use crate::store::dir::names;
 use crate::store::{Shared, Store, Tenant};
@@ -168,11 +168,11 @@ impl Session {
     /// where it begins and its position does not hold: [`resume`](Session::resume) it elsewhere; `Closed`, `Io`.
     pub fn poll(&self, timeout: Duration, limit: Limit) -> Result<Polled> {
         let read = self.begin("read a tail session")?;
-        let mut reading = read.live.reading().ok_or_else(|| self.busy("another read of it is under way"))?;
+        let mut place = read.place()?;
         let waiting = Waiting::new(timeout);
         loop {
             let count = read.changes.signal.count();
-            let polled = read.once(&mut reading, limit)?;
+            let polled = read.once(&mut place.reading, limit)?;
             let Some(left) = waiting.left().filter(|_| polled.is_empty()) else { return Ok(polled) };
             let moment = if polled.is_caught_up() { left } else { left.min(MOMENT) };
             read.changes.signal.wait(count, moment);
@@ -273,10 +273,7 @@ impl SessionTail {
     /// # Errors
     /// As [`Session::poll`].
     pub fn try_next(&mut self) -> Result<Polled> {
-        let Some(mut reading) = self.read.live.reading() else {
-            return Err(self.read.session.busy("another read of it is under way"));
-        };
-        self.read.once(&mut reading, self.limit)
+        self.read.once(&mut self.read.place()?.reading, self.limit)
     }
 
     /// Reads on; what it gives is never empty. Not ready: the task is woken once there may be something.
@@ -287,12 +284,10 @@ impl SessionTail {
     /// As [`Session::poll`].
     pub fn poll_next(&mut self, task: &mut Context<'_>) -> Poll<Result<Polled>> {
         let read = &self.read;
-        let Some(mut reading) = read.live.reading() else {
-            return Poll::Ready(Err(read.session.busy("another read of it is under way")));
-        };
+        let mut place = read.place()?;
         loop {
             let count = read.changes.signal.count();
-            let polled = read.once(&mut reading, self.limit)?;
+            let polled = read.once(&mut place.reading, self.limit)?;
             if !polled.is_empty() {
                 return Poll::Ready(Ok(polled));
             }
@@ -344,6 +339,14 @@ impl Drop for Read {
 }
 
 impl Read {
+    /// The session's place, for this read.
+    ///
+    /// # Errors
+    /// `Busy` while another read has it.
+    fn place(&self) -> Result<Place<'_>> {
+        self.live.place(self.turn).ok_or_else(|| self.session.busy("another read of it is under way"))
+    }
+
     /// Reads what is there.
     fn once(&self, reading: &mut Option<Reading>, limit: Limit) -> Result<Polled> {
         let shared = &self.shared;
