@@ -68,6 +68,7 @@ impl Core {
         if self.is_poisoned() {
             return Err(self.poisoned());
         }
+        let begun = self.durable();
         let unsealed: Vec<_> = {
             let unsealed = self.unsealed.lock();
             unsealed
@@ -138,10 +139,6 @@ impl Core {
                 return Err(err);
             }
             self.durable.fetch_max(published, Ordering::AcqRel);
-            if durable < published {
-                let brought = (self.brought.load(Ordering::Relaxed) + published - durable) / 2;
-                self.brought.store(brought, Ordering::Relaxed);
-            }
             let mut unsealed = self.unsealed.lock();
             if let Some(entry) = unsealed.iter_mut().find(|entry| entry.segment.base == segment.base) {
                 (entry.named, entry.owed) = (true, 0);
@@ -151,9 +148,18 @@ impl Core {
                 break;
             }
         }
+        self.note_brought(self.durable() - begun);
         // Readers of durable records wait for this.
         self.signal.raise();
         Ok(())
+    }
+
+    /// Takes down what a sync brought, of all its segments together: the first of a log are tiny, and say nothing of its writer.
+    fn note_brought(&self, bytes: u64) {
+        if 0 < bytes {
+            let brought = (self.brought.load(Ordering::Relaxed) + bytes) / 2;
+            self.brought.store(brought, Ordering::Relaxed);
+        }
     }
 
     /// Refuses appends from now on and lets those who wait for a sync know.
