@@ -214,6 +214,8 @@ text!(UserId);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+// As numbers are: what holds it is copied by whole words, and a processor waits where words are read that were written in pieces.
+#[repr(align(8))]
 pub struct StreamId(Uuid);
 
 /// A group's id: a random UUID, printed in its 36 characters. Never used again.

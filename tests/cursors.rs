@@ -305,6 +305,80 @@ fn check_positions(stream: &Stream, appended: &[Appended]) {
     }
 }
 
+/// What reads from here give: the steps up to some, as text, or why there are none.
+fn ahead(reader: &mut Reader) -> Vec<String> {
+    let mut step = || reader.next_within(Limit::records(2));
+    (0..3)
+        .map(|_| step().map_or_else(|err| format!("{:?}", err.kind()), |step| format!("{step:?}")))
+        .collect()
+}
+
+/// Seeks from everywhere to everywhere. A reader that sought is to be one that was opened there, and one that could not is to be
+/// where it was.
+fn check_seeks(stream: &Stream, starts: &[Start]) {
+    for from in starts {
+        for to in starts {
+            for reads in [false, true] {
+                let Ok(mut reader) = stream.read(*from) else { continue };
+                if reads {
+                    ahead(&mut reader);
+                }
+                let before = reader.cursor();
+                let what = format!("from {from:?} to {to:?}, reading between: {reads}");
+                let mut same = match (reader.seek(*to), stream.read(*to)) {
+                    (Ok(()), Ok(opened)) => opened,
+                    (Err(sought), Err(opened)) => {
+                        assert_eq!(sought.kind(), opened.kind(), "{what}");
+                        // Of what expired where it stands it says so as a gap, and a new one would be refused.
+                        let Ok(stayed) = stream.read(Start::Cursor(before)) else {
+                            assert_eq!(reader.cursor(), before, "{what}");
+                            continue;
+                        };
+                        stayed
+                    }
+                    (sought, opened) => panic!("{what}: {sought:?}, but opened {opened:?}"),
+                };
+                assert_eq!(reader.cursor(), same.cursor(), "{what}");
+                assert_eq!(ahead(&mut reader), ahead(&mut same), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_seeks_is_one_opened_there_and_one_that_cannot_stands_where_it_stood() {
+    let machine = Machine::new();
+    let (store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
+    let large = "x".repeat(20 << 10);
+    let mut appended = fill(&machine, &stream, &["1", "2", &large, &large, "3", &large, &large]);
+    appended.push(stream.append_batch(&[Record::new("4"), Record::new("5")]).unwrap());
+    machine.clock.advance(HOUR);
+    appended.extend(fill(&machine, &stream, &[&large, "6", "7"]));
+    assert!(2 < machine.segments().len(), "it has several segments");
+    let other = Machine::new().create().1.append(&Record::new("of another stream")).unwrap();
+    let time = appended[4].ingest_time();
+    let mut starts = vec![
+        Start::Beginning,
+        Start::Now,
+        Start::Last(3),
+        Start::Time(time),
+        Start::EventTime(time),
+        Start::Cursor(other.cursor()),
+        Start::Cursor(moved(appended[1].cursor(), appended[1].end() - 8)),
+        Start::Cursor(moved(appended[9].cursor(), appended[9].end() + (1 << 20))),
+    ];
+    starts.extend(appended.iter().map(|appended| Start::Cursor(appended.cursor())));
+    check_seeks(&stream, &starts);
+    // What was appended first has expired, and then its files are gone.
+    machine.clock.advance(DAY - HOUR / 2);
+    check_seeks(&stream, &starts);
+    store.tick().unwrap();
+    check_seeks(&stream, &starts);
+    // With damage ahead.
+    machine.disk.flip_bit(machine.segments().last().unwrap(), (4096 + 100) * 8);
+    check_seeks(&stream, &starts);
+}
+
 // The starts.
 
 #[test]

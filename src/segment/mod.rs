@@ -112,6 +112,12 @@ impl Segment {
         }
     }
 
+    /// Whether frames of this segment cover `offset`, or may come to.
+    #[inline]
+    pub(crate) fn holds(&self, offset: u64) -> bool {
+        self.base <= offset && offset < self.end.load(Ordering::Acquire)
+    }
+
     /// Says that no frame will come behind `end`; `u64::MAX` that more may, as recovery finds out.
     pub(crate) fn set_end(&self, end: u64) {
         self.end.store(end, Ordering::Release);

@@ -48,7 +48,8 @@ pub struct Batch {
     pub(crate) records: usize,
     /// Where the records lie; `None`: every record of the stretch is one, and they are few.
     pub(crate) spots: Option<Arc<Vec<Spot>>>,
-    pub(crate) cursor: Cursor,
+    /// Of the last record.
+    pub(crate) ingest: Timestamp,
 }
 
 impl Batch {
@@ -64,7 +65,12 @@ impl Batch {
 
     /// The cursor after the last record.
     pub fn cursor(&self) -> Cursor {
-        self.cursor
+        Cursor { stream: self.stream, epoch: self.epoch, offset: self.end(), ingest: self.ingest }
+    }
+
+    /// The offset behind the last record, which is where the stretch ends.
+    fn end(&self) -> u64 {
+        self.offset + self.lent.len() as u64
     }
 
     /// The record at `offset`, where one of the batch begins.
@@ -103,7 +109,7 @@ impl<'a> IntoIterator for &'a Batch {
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.cursor.offset;
+        let end = self.end();
         write!(f, "Batch({} records, offsets {}..{end} of {})", self.records, self.offset, self.stream)
     }
 }

@@ -146,8 +146,8 @@ pub(super) struct Standing {
     /// The epoch in force at the base.
     pub(super) epoch: Epoch,
     base: u64,
-    /// Records were read from it.
-    read: bool,
+    /// Reads that gave records out of it, one after the other.
+    reads: u64,
     /// The index of a sealed segment, once a filter asked for it.
     pub(super) index: Option<Arc<Index>>,
 }
@@ -156,7 +156,7 @@ impl Standing {
     pub(super) fn new(segment: Arc<Segment>) -> Result<Standing> {
         let region = segment.region()?;
         let Head { salt, epoch, .. } = *segment.head()?;
-        Ok(Standing { region, salt, epoch, base: segment.base, read: false, index: None, segment })
+        Ok(Standing { region, salt, epoch, base: segment.base, reads: 0, index: None, segment })
     }
 
     pub(super) fn position(&self, offset: u64) -> usize {
@@ -213,12 +213,71 @@ impl Reader {
         Reader { core, offset, epoch, cursor, durable_only: false, place, sieve: None, spots: None }
     }
 
+    /// Goes to `start`, where a reader opened there would stand. What is set of this one stays, and so does what it holds: for
+    /// records here and there it costs less than a reader each.
+    ///
+    /// # Errors
+    /// As [`Stream::read`]; the reader stands where it stood.
+    ///
+    /// ```
+    /// # fn main() -> tailwater::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # use tailwater::{Limit, Record, Start, Step, Store, StreamName, StreamSpec};
+    /// # let store = Store::open(dir.path())?;
+    /// # let stream = store.create_stream(StreamSpec::new(StreamName::new("web")?))?;
+    /// let behind_first = stream.append(&Record::new("1"))?.cursor();
+    /// let behind_second = stream.append(&Record::new("2"))?.cursor();
+    /// stream.append(&Record::new("3"))?;
+    /// let mut reader = stream.read(Start::Now)?;
+    /// for (cursor, body) in [(behind_second, b"3"), (behind_first, b"2")] {
+    ///     reader.seek(Start::Cursor(cursor))?;
+    ///     let Step::Records(batch) = reader.next_within(Limit::records(1))? else { panic!() };
+    ///     assert_eq!(batch.iter().next().unwrap().body(), body);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn seek(&mut self, start: Start) -> Result<()> {
+        self.core.check()?;
+        if let Start::Cursor(cursor) = start
+            && self.stand_behind(&cursor)?
+        {
+            self.move_to(cursor);
+            return Ok(());
+        }
+        self.place = None;
+        self.go_to(self.core.seek(start)?);
+        Ok(())
+    }
+
+    /// Whether one look shows that a cursor holds. The reader stands in the segment behind it then, and else maybe in another than its
+    /// position's.
+    fn stand_behind(&mut self, cursor: &Cursor) -> Result<bool> {
+        match &mut self.place {
+            Some(place) if place.segment.holds(cursor.offset) && self.core.may_hold(cursor) => {
+                place.segment.fetch(cursor.offset);
+                place.reads = 0;
+            }
+            _ => self.place = self.core.stand_behind(cursor),
+        }
+        let held = self.place.as_ref().map_or(Ok(false), |place| self.core.holds(cursor, place));
+        if held.is_err() {
+            self.place = None;
+        }
+        held
+    }
+
     /// Goes to a position that the caller knows to be one.
     pub(crate) fn go_to(&mut self, cursor: Cursor) {
+        self.place = None;
+        self.move_to(cursor);
+    }
+
+    /// The same, where the reader stands in its segment.
+    fn move_to(&mut self, cursor: Cursor) {
         self.offset = cursor.offset;
         self.epoch = cursor.epoch;
         self.cursor = cursor;
-        self.place = None;
         if let Some(sieve) = &mut self.sieve {
             sieve.ingest = Some(cursor.ingest);
         }
@@ -393,7 +452,7 @@ impl Reader {
         let most = self.offset.saturating_add(limit.bytes as u64);
         let start = self.offset;
         // Who reads on, by however few, goes through it.
-        if FEW < limit.records || place.read {
+        if FEW < limit.records || 0 < place.reads {
             place.region.advise_scan();
         }
         let mut spots = (FEW < limit.records).then(|| reused(self.spots.get_or_insert_default()));
@@ -457,7 +516,7 @@ impl Reader {
         }
         let header = frames.checked(last);
         let (behind, ingest) = (last + header.word.span() as u64, header.ingest);
-        self.place.as_mut().expect("it stands there").read = true;
+        self.place.as_mut().expect("it stands there").reads += 1;
         self.cursor = Cursor { epoch: self.epoch, offset: behind, ingest, ..self.cursor };
         let spots = spots.map(|spots| {
             let kept = self.spots.get_or_insert_default();
@@ -471,7 +530,7 @@ impl Reader {
             offset: start,
             records,
             spots,
-            cursor: self.cursor,
+            ingest,
         };
         Ok(Some(Step::Records(batch)))
     }

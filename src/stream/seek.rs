@@ -91,20 +91,25 @@ impl Core {
     }
 
     /// The segment to read on in behind a cursor, where one look at it, [`holds`](Core::holds), can show that the cursor
-    /// holds: it is of the current epoch. What stands there has been asked for, and arrives while the caller does
-    /// something else. `None`: whatever else is for [`resume`](Core::resume) to say.
+    /// holds. What stands there has been asked for, and arrives while the caller does something else. `None`: whatever else is for
+    /// [`resume`](Core::resume) to say.
     pub(super) fn stand_behind(&self, cursor: &Cursor) -> Option<Standing> {
-        let (epoch, epoch_start) = self.settled_epoch()?;
-        if cursor.stream != self.id
-            || self.env.read_only
-            || cursor.epoch != epoch
-            || cursor.offset <= epoch_start
-            || cursor.offset < self.log_start()
-            || !cursor.offset.is_multiple_of(8)
-        {
+        if !self.may_hold(cursor) {
             return None;
         }
         Standing::new(self.segment_at(cursor.offset)?).ok()
+    }
+
+    /// Whether a sound frame behind a cursor is all it takes for the cursor to hold: it is of the current epoch.
+    #[inline]
+    pub(super) fn may_hold(&self, cursor: &Cursor) -> bool {
+        let Some((epoch, epoch_start)) = self.settled_epoch() else { return false };
+        cursor.stream == self.id
+            && !self.env.read_only
+            && cursor.epoch == epoch
+            && epoch_start < cursor.offset
+            && self.log_start() <= cursor.offset
+            && cursor.offset.is_multiple_of(8)
     }
 
     /// Whether a sound frame that has not expired stands behind a cursor, in `place`.
@@ -300,8 +305,7 @@ impl Core {
 
     /// The segment whose frames cover `offset`.
     fn segment_at(&self, offset: u64) -> Option<Arc<Segment>> {
-        let segment = self.last_begun(offset)?;
-        segment.end().is_none_or(|end| offset < end).then_some(segment)
+        self.last_begun(offset).filter(|segment| segment.holds(offset))
     }
 
     /// The last segment that begins at or before `offset`.

@@ -231,7 +231,7 @@ impl Reader {
             offset: chosen.start,
             records: chosen.count(),
             spots: Some(Arc::new(chosen.spots)),
-            cursor: self.cursor,
+            ingest,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tailwater::{
-    Cursor, Durability, Limit, Options, Record, Start, Step, Store, Stream, StreamName, StreamSpec,
+    Cursor, Durability, Limit, Options, Reader, Record, Start, Step, Store, Stream, StreamName, StreamSpec,
 };
 
 use crate::peer::{ENGINE, Facts, Mode, Peer, yes};
@@ -13,6 +13,8 @@ const STREAM: &str = "log";
 pub struct Tailwater {
     store: Store,
     pub stream: Stream,
+    /// Goes from record to record, where they are read here and there.
+    reader: Option<Reader>,
 }
 
 impl Tailwater {
@@ -20,7 +22,7 @@ impl Tailwater {
         let store = options.open(dir).expect("open a store");
         let spec = StreamSpec::new(StreamName::new(STREAM).expect("a name"));
         let stream = store.create_stream(spec).expect("create a stream");
-        Tailwater { store, stream }
+        Tailwater { store, stream, reader: None }
     }
 }
 
@@ -48,7 +50,7 @@ impl Peer for Tailwater {
     fn open(dir: &Path) -> Tailwater {
         let store = Store::open(dir).expect("open a store");
         let stream = store.stream(STREAM).expect("open the stream");
-        Tailwater { store, stream }
+        Tailwater { store, stream, reader: None }
     }
 
     #[inline]
@@ -97,7 +99,8 @@ impl Peer for Tailwater {
 
     #[inline]
     fn read(&mut self, place: &Cursor, mut each: impl FnMut(&[u8])) {
-        let mut reader = self.stream.read(Start::Cursor(*place)).expect("resume");
+        let reader = self.reader.get_or_insert_with(|| self.stream.read(Start::Now).expect("read"));
+        reader.seek(Start::Cursor(*place)).expect("seek");
         let Step::Records(batch) = reader.next_within(Limit::records(1)).expect("read") else {
             panic!("no record behind {place}")
         };
