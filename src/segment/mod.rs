@@ -6,7 +6,7 @@ pub(crate) mod recover;
 pub(crate) mod seal;
 pub(crate) mod walk;
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -62,6 +62,20 @@ pub(crate) struct Segment {
     hint: Hint,
     /// The index, once somebody needed it.
     index: Mutex<Cached>,
+}
+
+/// The first page of a segment's file, as far as the file has it. On the stack: a store may be opening very many streams.
+pub(crate) struct Page {
+    bytes: [u8; header::PAGE],
+    length: usize,
+}
+
+impl Deref for Page {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 /// The index of a segment in memory: for good while there is no footer to read it from again.
@@ -161,11 +175,11 @@ impl Segment {
     }
 
     /// Reads the first page.
-    pub(crate) fn read_page(&self, file: &dyn File) -> Result<Vec<u8>> {
-        let mut page = vec![0; header::PAGE];
-        let read =
-            file.read_at(&mut page, 0).map_err(|err| Error::io("read header of segment", &self.path, err))?;
-        page.truncate(read);
+    pub(crate) fn read_page(&self, file: &dyn File) -> Result<Page> {
+        let mut page = Page { bytes: [0; header::PAGE], length: 0 };
+        page.length = file
+            .read_at(&mut page.bytes, 0)
+            .map_err(|err| Error::io("read header of segment", &self.path, err))?;
         Ok(page)
     }
 

@@ -48,13 +48,20 @@ impl Vfs for OsVfs {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
         // Without O_NONBLOCK, opening a FIFO waits for its other end.
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(access != Access::Read)
-            .create_new(access == Access::CreateNew)
-            .mode(MODE)
-            .custom_flags(flags.bits() as i32)
-            .open(path);
+        let open = |flags: rustix::fs::OFlags| {
+            OpenOptions::new()
+                .read(true)
+                .write(access != Access::Read)
+                .create_new(access == Access::CreateNew)
+                .mode(MODE)
+                .custom_flags(flags.bits() as i32)
+                .open(path)
+        };
+        // Nobody asks when a file was read last, and to write that down is work for the disk. Only a file's owner may leave it out.
+        let opened = match open(flags | sys::UNTIMED) {
+            Err(err) if err.kind() == io::ErrorKind::PermissionDenied => open(flags),
+            opened => opened,
+        };
         let file = match opened {
             // A symbolic link; a socket; a directory, where it is to be written.
             Err(err) if NOT_REGULAR.iter().any(|errno| err.raw_os_error() == Some(errno.raw_os_error())) => {
@@ -227,8 +234,11 @@ impl File for OsFile {
 #[cfg(target_os = "linux")]
 mod sys {
     use super::*;
-    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::fs::{FallocateFlags, OFlags, fallocate};
     use rustix::time::{ClockId, clock_gettime};
+
+    /// Leaves the time of the last read as it is.
+    pub(super) const UNTIMED: OFlags = OFlags::NOATIME;
 
     pub(super) fn allocate(file: &fs::File, bytes: u64) -> io::Result<()> {
         uninterrupted(|| Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?))
@@ -262,7 +272,10 @@ mod sys {
 #[cfg(not(target_os = "linux"))]
 mod sys {
     use super::*;
+    use rustix::fs::OFlags;
     use rustix::time::{ClockId, clock_gettime};
+
+    pub(super) const UNTIMED: OFlags = OFlags::empty();
 
     pub(super) fn allocate(file: &fs::File, bytes: u64) -> io::Result<()> {
         if file.metadata()?.len() < bytes { file.set_len(bytes) } else { Ok(()) }
@@ -348,6 +361,22 @@ mod tests {
             assert_eq!((read.unwrap(), &buf[..100]), (100, &source[..]));
         }
         assert!(read_on(&mut [0; 8], |_, _| Err(io::ErrorKind::PermissionDenied.into())).is_err());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn reading_a_file_changes_nothing_of_it_and_somebody_elses_is_read_too() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "text").unwrap();
+        // A time that is not that of the last read of a file just written to: most filesystems would change it.
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        file.as_file().set_times(fs::FileTimes::new().set_accessed(long_ago)).unwrap();
+        let mut text = [0; 4];
+        let read = OsVfs.open(file.path(), Access::Read).unwrap().read_at(&mut text, 0).unwrap();
+        assert_eq!(&text[..read], b"text");
+        assert_eq!(fs::metadata(file.path()).unwrap().accessed().unwrap(), long_ago);
+        // Another user's, unless it is root who runs this.
+        OsVfs.open(Path::new("/etc/passwd"), Access::Read).unwrap();
     }
 
     #[test]
