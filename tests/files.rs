@@ -284,6 +284,36 @@ fn an_old_checkpoint_beside_newer_segments_loses_nothing_and_a_newer_one_tells_w
 }
 
 #[test]
+fn a_backup_copied_over_a_store_that_went_on_is_gone_on_with() {
+    let fill = |stream: &Stream, bytes: usize| {
+        for _ in 0..40 {
+            append(stream, &"x".repeat(bytes));
+        }
+    };
+    // Its next segment is called as the one that was there, or lies before it, or around its name.
+    for bytes in [3000, 4000, 2500, 1000] {
+        let machine = Machine::new();
+        let (store, stream) = machine.create();
+        append(&stream, "1");
+        store.close().unwrap();
+        let files = machine.disk.list_all();
+        let backup: Vec<_> = files.iter().map(|file| (file, machine.disk.read_file(file))).collect();
+        let (store, stream) = machine.open().unwrap();
+        fill(&stream, 3000);
+        store.close().unwrap();
+        backup.iter().for_each(|(file, bytes)| machine.disk.write_file(file, bytes));
+        let (_store, stream) = machine.open().unwrap();
+        fill(&stream, bytes);
+        let all = records(&stream, Start::Beginning);
+        assert_eq!(all.len(), 41);
+        machine.crash(Crash::KeepAll);
+        let (store, stream) = machine.open().unwrap();
+        assert!(records(&stream, Start::Beginning) == all, "{bytes} bytes");
+        assert!(store.verify().unwrap().is_sound());
+    }
+}
+
+#[test]
 fn an_old_catalogue_beside_newer_streams_tells_of_those_it_does_not_know() {
     let machine = Machine::new();
     let (store, stream) = machine.create();

@@ -165,6 +165,7 @@ impl Core {
 
     /// Makes the next segment part of the log, from the file made ready if it serves.
     fn start_segment(&self, old: Option<&Active>, last: Last, length: usize, hot: bool) -> Result<Active> {
+        self.clear_way()?;
         let capacity = self.capacity_after(old, length, hot);
         let fresh = match self.take_next(capacity) {
             Some(fresh) => fresh,

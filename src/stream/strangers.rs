@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::segment::{Segment, file_name};
 use crate::stream::Core;
+use crate::stream::open::set_aside;
 use crate::sync::atomic::Ordering;
 use crate::{ErrorKind, Result};
 
@@ -44,6 +45,14 @@ impl Core {
         }
         // Meanwhile no segment is named that is not on the list yet.
         let _rolling = self.rolling.lock();
+        self.list_strangers()
+    }
+
+    /// The same, for who holds `rolling`.
+    fn list_strangers(&self) -> Result<()> {
+        if !self.unlisted.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let (bases, segments) = (self.bases()?.unwrap_or_default(), self.segments());
         for base in bases.into_iter().filter(|base| segments.iter().all(|segment| segment.base != *base)) {
             let path = self.dir.join(file_name(base));
@@ -54,6 +63,24 @@ impl Core {
             }
         }
         self.unlisted.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Sets aside what is called like a segment to come, before the log goes on in one: it may have to be called the same, and who lists
+    /// the directory after a kill would take the other for the one behind it. The caller holds `rolling`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn clear_way(&self) -> Result<()> {
+        self.list_strangers()?;
+        let last = self.segments().last().map_or(self.log_start(), |last| last.base);
+        // Names sort as bases do.
+        let way = self.dir.join(file_name(last));
+        let strangers: Vec<_> = self.strangers.lock().range(way..).cloned().collect();
+        for path in strangers {
+            set_aside(&self.env, &self.dir, &path)?;
+            self.strangers.lock().remove(&path);
+        }
         Ok(())
     }
 
