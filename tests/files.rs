@@ -313,6 +313,59 @@ fn a_backup_copied_over_a_store_that_went_on_is_gone_on_with() {
     }
 }
 
+/// What is under another segment's name beside a log of ten records in one, of which some came only after that.
+#[track_caller]
+fn check_within(crash: Crash, ahead: bool, name: u64, change: impl Fn(&[u8]) -> Vec<u8>) {
+    let machine = Machine::new();
+    let (store, stream) = machine.create();
+    append(&stream, "1");
+    store.close().unwrap();
+    let (_store, stream) = machine.open().unwrap();
+    let file = machine.segments().remove(0);
+    let other = file.with_file_name(format!("{name:020}.seg"));
+    let stranger = change(&machine.disk.read_file(&file));
+    if ahead {
+        machine.disk.write_file(&other, &stranger);
+    }
+    for number in 2..=10 {
+        append(&stream, &number.to_string());
+    }
+    if crash == Crash::DropUnsynced {
+        stream.sync().unwrap();
+    }
+    let all = records(&stream, Start::Beginning);
+    assert_eq!(all.len(), 10);
+    machine.crash(crash);
+    machine.disk.write_file(&other, &stranger);
+    let (store, stream) = machine.open().unwrap();
+    let what = format!("{crash:?}, there ahead: {ahead}, as {name}: {:?}", stream.recovery());
+    assert!(records(&stream, Start::Beginning) == all, "{what}");
+    assert_eq!((stream.recovery().set_aside.len(), stream.recovery().corrupt.len()), (1, 0), "{what}");
+    append(&stream, "11");
+    assert_eq!(records(&stream, Start::Beginning).len(), 11, "{what}");
+    assert!(store.verify().unwrap().is_sound(), "{what}");
+}
+
+#[test]
+fn what_is_called_after_a_place_within_the_segment_being_written_costs_no_record() {
+    for crash in [Crash::KeepAll, Crash::DropUnsynced] {
+        for ahead in [false, true] {
+            for name in (8..400).step_by(8) {
+                check_within(crash, ahead, name, |_| vec![0xff; 1 << 15]);
+                check_within(crash, ahead, name, |bytes| bytes.to_vec());
+            }
+            // As the one behind it would have been called, in a log that went on otherwise.
+            for name in (8_u64..320).step_by(8) {
+                let named = |header: &mut [u8]| {
+                    header[56..64].copy_from_slice(&name.to_le_bytes());
+                    header[104..112].fill(0);
+                };
+                check_within(crash, ahead, name, |bytes| with_header(bytes, named));
+            }
+        }
+    }
+}
+
 #[test]
 fn an_old_catalogue_beside_newer_streams_tells_of_those_it_does_not_know() {
     let machine = Machine::new();

@@ -332,18 +332,7 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     let same_boot = boot.is_some() && boot == last_boot;
     // The process that died may have been told of a failed write-back, and we would not be.
     let owes = last_boot.is_none() || same_boot;
-    let mut left = Vec::new();
-    for segment in &found.segments[first_unsealed..] {
-        match Left::new(segment, same_boot) {
-            Ok(this) => left.push(this),
-            // Its header never became durable, or is damaged twice, or it is cut off before its frames: none can be told from
-            // noise.
-            Err(err) if *err.kind() == ErrorKind::Corrupt => unreadable.push(Arc::clone(segment)),
-            Err(err) => return Err(err),
-        }
-    }
-    look_at(&mut left);
-    let mut looked = left.into_iter().map(Left::looked).collect::<Result<Vec<_>>>()?;
+    let mut looked = look_at_all(&found.segments[first_unsealed..], same_boot, &mut unreadable)?;
     let proven = looked.iter().map(|this| this.scan.proven.max(this.watermark));
     let proven = proven.chain(found.checkpoint.map(|checkpoint| checkpoint.end)).max().unwrap_or(0);
     let sealed_end = found.segments[..first_unsealed]
@@ -432,6 +421,52 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     Ok(core)
 }
 
+/// Looks at unsealed segments. Those that cannot be read, or are no part of the log, are left out and go to `unreadable`.
+fn look_at_all(
+    segments: &[Arc<Segment>],
+    same_boot: bool,
+    unreadable: &mut Vec<Arc<Segment>>,
+) -> Result<Vec<Looked>> {
+    let mut left = Vec::new();
+    for segment in segments {
+        match Left::new(segment, same_boot) {
+            Ok(this) => left.push(this),
+            // Its header never became durable, or is damaged twice, or it is cut off before its frames: none can be told from
+            // noise.
+            Err(err) if *err.kind() == ErrorKind::Corrupt => unreadable.push(Arc::clone(segment)),
+            Err(err) => return Err(err),
+        }
+    }
+    for index in 1..left.len() {
+        let next = left[index].segment.base;
+        left[index - 1].end_before(next);
+    }
+    look_at(&mut left);
+    let looked = left.into_iter().map(Left::looked).collect::<Result<Vec<_>>>()?;
+    for pair in looked.windows(2) {
+        if goes_on(&pair[0], pair[1].segment.base)? {
+            // Called after a place inside the one before it, so the log never went on in it.
+            unreadable.push(Arc::clone(&pair[1].segment));
+            let is_other = |this: &&Looked| this.segment.base != pair[1].segment.base;
+            let others: Vec<_> =
+                looked.iter().filter(is_other).map(|this| Arc::clone(&this.segment)).collect();
+            return look_at_all(&others, same_boot, unreadable);
+        }
+    }
+    Ok(looked)
+}
+
+/// Whether a segment's frames, which were looked at up to `next`, go on over that place.
+fn goes_on(this: &Looked, next: u64) -> Result<bool> {
+    let (segment, at) = (&this.segment, this.scan.end);
+    let mut bytes = [0; frame::HEADER];
+    let head = segment.head()?;
+    let read = segment.open(Access::Read)?.read_at(&mut bytes, head.position(at));
+    let read = read.map_err(|err| Error::io("read segment", &segment.path, err))?;
+    let header = Frames { bytes: &bytes[..read], base: at, salt: head.salt }.header(at);
+    Ok(header.is_some_and(|header| next < at + header.word.span() as u64))
+}
+
 /// The last epoch that began in a sealed segment, if one did and can be read.
 fn last_epoch(segment: &Arc<Segment>) -> Option<(Epoch, u64)> {
     let region = segment.region().ok()?;
@@ -468,9 +503,7 @@ impl Left {
             let text = format!("read segment {}: {size} bytes are no segment", segment.path.display());
             return Err(Error::new(ErrorKind::Corrupt, text));
         }
-        let bytes = (size.min(head.capacity) - PAGE as u64) & !7;
-        // Behind the next segment's base there may be a footer, and no frame.
-        let bytes = segment.end().map_or(bytes, |end| bytes.min(end - segment.base)) as usize;
+        let bytes = ((size.min(head.capacity) - PAGE as u64) & !7) as usize;
         // In the same boot the bytes are in memory as a rule.
         let mapped = || {
             let memory = file.map((size.min(head.capacity) & !7) as usize, Access::Read);
@@ -480,6 +513,11 @@ impl Left {
         let watermark = Watermark::decode(&page, &head).map_or(0, |mark| mark.durable);
         let watermark = watermark.max(head.previous_durable);
         Ok(Left { segment: Arc::clone(segment), file, head, watermark, bytes, region, scan: None })
+    }
+
+    /// Leaves out what lies behind the next segment's base: there may be a footer, and no frame.
+    fn end_before(&mut self, next: u64) {
+        self.bytes = self.bytes.min((next - self.segment.base) as usize);
     }
 
     fn frames<'a>(&self, bytes: &'a [u8]) -> Frames<'a> {
