@@ -364,6 +364,53 @@ fn a_second_read_is_refused_and_resuming_takes_over() {
 }
 
 #[test]
+fn of_two_who_resume_a_session_neither_reads_where_the_other_began() {
+    let machine = Machine::new();
+    let store = machine.options().open(DIR).unwrap();
+    let logs = stream(&store, "a");
+    say(&logs, "1");
+    say(&logs, "2");
+    let id = session(&store).id();
+    let behind_first = tenant(&store).session(id).unwrap();
+    behind_first.resume(Some(SessionStart::Beginning)).unwrap();
+    let cursor = behind_first.poll(NOW, Limit::records(1)).unwrap().cursor();
+    store.close().unwrap();
+    drop((store, logs, behind_first));
+    let store = machine.options().open(DIR).unwrap();
+    let session = tenant(&store).session(id).unwrap();
+    session.resume(None).unwrap();
+    // Whoever resumes behind the first record has to open its stream for that, which takes the disk a while.
+    machine.disk.stall(Op::Open);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| session.resume(Some(SessionStart::Cursor(cursor))));
+        machine.disk.wait_for_stall();
+        session.resume(Some(SessionStart::Beginning)).unwrap();
+        let mut tail = session.tail(Limit::default()).unwrap();
+        machine.disk.go_on();
+        other.join().unwrap().unwrap();
+        match tail.try_next() {
+            Ok(polled) => assert_eq!(items(&polled), ["1", "2"]),
+            Err(err) => assert_eq!(*err.kind(), ErrorKind::Busy),
+        }
+    });
+}
+
+#[test]
+fn who_cannot_resume_a_session_there_ends_no_read_of_it() {
+    let machine = Machine::new();
+    let store = machine.options().open(DIR).unwrap();
+    let logs = stream(&store, "a");
+    let session = session(&store);
+    let mut tail = session.tail(Limit::default()).unwrap();
+    say(&logs, "1");
+    let foreign =
+        tenant(&Machine::new().options().open(DIR).unwrap()).create_session(SessionSpec::new(user()));
+    let foreign = foreign.unwrap().info().unwrap().last_cursor;
+    session.resume(Some(SessionStart::Cursor(foreign))).unwrap_err();
+    assert_eq!(items(&tail.try_next().unwrap()), ["1"]);
+}
+
+#[test]
 fn a_waiting_read_is_woken_by_an_append_and_by_the_stores_closing() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

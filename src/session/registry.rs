@@ -99,9 +99,18 @@ impl Live {
         self.reading.try_lock()
     }
 
-    /// The reader's place, once the read that is under way has noticed that its turn is over.
-    pub(crate) fn reading_anew(&self) -> MutexGuard<'_, Option<Reading>> {
-        self.reading.lock()
+    /// Begins a turn: a read of an earlier one ends as soon as it notices.
+    pub(crate) fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Says where the reads of `turn` begin, once the read that is under way has noticed that its own is over. Where a later one has
+    /// begun by now, who began that says so.
+    pub(crate) fn begin_at(&self, turn: u64, position: SessionCursor) {
+        let mut reading = self.reading.lock();
+        if self.turn() == turn {
+            *reading = Some(Reading::new(position));
+        }
     }
 
     /// The turn that a read belongs to.
@@ -270,8 +279,11 @@ impl Registry {
         }
     }
 
-    /// Opens the session and ends a read that is under way, whose place is then to be made anew.
-    pub(crate) fn begin_anew(
+    /// Opens the session, if it is not open, to be begun anew.
+    ///
+    /// # Errors
+    /// As [`begin_read`](Registry::begin_read).
+    pub(crate) fn open_anew(
         &self,
         tenant: &TenantId,
         id: SessionId,
@@ -280,7 +292,6 @@ impl Registry {
         let mut table = self.table.lock();
         table.open(tenant, id, now, &self.quotas)?;
         let held = &table.sessions[&id];
-        held.live.turn.fetch_add(1, Ordering::AcqRel);
         Ok((Arc::clone(&held.live), held.entry.clone()))
     }
 

@@ -196,11 +196,13 @@ impl Session {
     pub fn resume(&self, start: Option<SessionStart>) -> Result<SessionInfo> {
         let shared = self.shared("resume a tail session")?;
         let registry = shared.sessions()?;
-        let (live, entry) = registry.begin_anew(&self.tenant.id, self.id, shared.env.clock.now())?;
-        shared.changes(&self.tenant.id).signal.raise();
+        let (live, entry) = registry.open_anew(&self.tenant.id, self.id, shared.env.clock.now())?;
         let start = start.unwrap_or(SessionStart::Cursor(entry.committed));
+        // Before the turn: nothing can fail once that has begun, and who begins a later one is the one to say where.
         let position = shared.position(&registry, &entry, start)?;
-        *live.reading_anew() = Some(Reading::new(position));
+        let turn = live.next_turn();
+        shared.changes(&self.tenant.id).signal.raise();
+        live.begin_at(turn, position);
         self.info()
     }
 
