@@ -265,8 +265,7 @@ impl Registry {
         now: Timestamp,
     ) -> Result<(Arc<Live>, Entry)> {
         let mut table = self.table.lock();
-        table.open(tenant, id, now, &self.quotas)?;
-        let held = table.sessions.get_mut(&id).expect("opened above");
+        let held = table.open(tenant, id, now, &self.quotas)?;
         held.readers += 1;
         Ok((Arc::clone(&held.live), held.entry.clone()))
     }
@@ -290,8 +289,7 @@ impl Registry {
         now: Timestamp,
     ) -> Result<(Arc<Live>, Entry)> {
         let mut table = self.table.lock();
-        table.open(tenant, id, now, &self.quotas)?;
-        let held = &table.sessions[&id];
+        let held = table.open(tenant, id, now, &self.quotas)?;
         Ok((Arc::clone(&held.live), held.entry.clone()))
     }
 
@@ -447,7 +445,13 @@ impl Table {
     }
 
     /// Opens a session, if it is not open.
-    fn open(&mut self, tenant: &TenantId, id: SessionId, now: Timestamp, quotas: &Quotas) -> Result<()> {
+    fn open(
+        &mut self,
+        tenant: &TenantId,
+        id: SessionId,
+        now: Timestamp,
+        quotas: &Quotas,
+    ) -> Result<&mut Held> {
         let entry = self.get(tenant, id, now, quotas)?.entry.clone();
         match entry.phase {
             Phase::Open => {}
@@ -461,7 +465,7 @@ impl Table {
         let held = self.sessions.get_mut(&id).expect("found above");
         held.entry.phase = Phase::Open;
         held.last_read = now;
-        Ok(())
+        Ok(held)
     }
 
     /// Whether one more session of this tenant and user may be open.

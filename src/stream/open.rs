@@ -308,6 +308,7 @@ fn ends_at(segment: &Segment, file: &dyn File, end: u64, zeros: usize) -> Result
 /// An unsealed segment, looked at.
 struct Looked {
     segment: Arc<Segment>,
+    file: Box<dyn File>,
     scan: Scan,
     watermark: u64,
 }
@@ -461,7 +462,7 @@ fn goes_on(this: &Looked, next: u64) -> Result<bool> {
     let (segment, at) = (&this.segment, this.scan.end);
     let mut bytes = [0; frame::HEADER];
     let head = segment.head()?;
-    let read = segment.open(Access::Read)?.read_at(&mut bytes, head.position(at));
+    let read = this.file.read_at(&mut bytes, head.position(at));
     let read = read.map_err(|err| Error::io("read segment", &segment.path, err))?;
     let header = Frames { bytes: &bytes[..read], base: at, salt: head.salt }.header(at);
     Ok(header.is_some_and(|header| next < at + header.word.span() as u64))
@@ -541,7 +542,7 @@ impl Left {
                 scan(self.frames(&bytes))
             }
         };
-        Ok(Looked { segment: self.segment, scan, watermark: self.watermark })
+        Ok(Looked { segment: self.segment, file: self.file, scan, watermark: self.watermark })
     }
 }
 

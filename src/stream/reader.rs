@@ -246,7 +246,7 @@ impl Reader {
             return Ok(());
         }
         self.place = None;
-        self.go_to(self.core.seek(start)?);
+        self.move_to(self.core.seek(start)?);
         Ok(())
     }
 
@@ -384,7 +384,7 @@ impl Reader {
         let after = segments.partition_point(|segment| segment.base <= self.offset);
         let next = segments.get(after).map(|segment| segment.base);
         let segment = match after.checked_sub(1).map(|index| &segments[index]) {
-            Some(segment) if segment.end().is_none_or(|end| self.offset < end) => segment,
+            Some(segment) if segment.holds(self.offset) => segment,
             // Between segments, or before the first: files are missing.
             _ => match next {
                 Some(base) => return self.gap(base, GapReason::Missing).map(Some),

@@ -73,6 +73,9 @@ impl Core {
     /// `Io`.
     pub(super) fn clear_way(&self) -> Result<()> {
         self.list_strangers()?;
+        if self.strangers.lock().is_empty() {
+            return Ok(());
+        }
         let last = self.segments().last().map_or(self.log_start(), |last| last.base);
         // Names sort as bases do.
         let way = self.dir.join(file_name(last));
