@@ -308,7 +308,9 @@ impl Catalog {
         group: GroupId,
     ) -> Result<impl ExactSizeIterator<Item = &StreamEntry>> {
         let group = self.group_of(tenant, group)?;
-        Ok(group.streams.values().map(|id| &self.state.streams[id]))
+        let mut streams: Vec<_> = group.streams.values().map(|id| &self.state.streams[id]).collect();
+        streams.sort_unstable_by_key(|stream| &stream.name);
+        Ok(streams.into_iter())
     }
 
     pub(crate) fn stream_named(&self, tenant: &TenantId, group: GroupId, name: &str) -> Result<&StreamEntry> {
@@ -429,7 +431,9 @@ impl Catalog {
     /// # Errors
     /// `NotFound`; `Invalid` for the default group, which stays.
     pub(crate) fn deletable_group(&self, tenant: &TenantId, id: GroupId) -> Result<Vec<StreamId>> {
-        let streams = self.group_of(tenant, id)?.streams.values().copied().collect();
+        let mut streams: Vec<_> = self.group_of(tenant, id)?.streams.values().copied().collect();
+        // One order, so that what goes wrong on the way goes wrong again.
+        streams.sort_unstable();
         if self.default_group().is_ok_and(|default| default == id) {
             return Err(Error::invalid("log_group_id", "the default group cannot be deleted"));
         }
@@ -452,7 +456,9 @@ impl Catalog {
     /// `NotFound`; `Invalid` for the default tenant, which stays.
     pub(crate) fn deletable_tenant(&self, id: &TenantId) -> Result<Vec<StreamId>> {
         let groups = self.tenant(id)?.groups.values();
-        let streams = groups.flat_map(|id| self.state.groups[id].streams.values()).copied().collect();
+        let mut streams: Vec<_> =
+            groups.flat_map(|id| self.state.groups[id].streams.values()).copied().collect();
+        streams.sort_unstable();
         if *id == Catalog::default_tenant() {
             return Err(Error::invalid("project_id", "the default tenant cannot be deleted"));
         }

@@ -75,7 +75,8 @@ pub(super) struct Tenant {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) entry: GroupEntry,
-    pub(super) streams: BTreeMap<StreamName, StreamId>,
+    /// Not in their order: they are looked for far more often than listed, and among very many each step of a search is a miss.
+    pub(super) streams: HashMap<StreamName, StreamId>,
 }
 
 #[derive(Debug, Default)]
@@ -131,7 +132,7 @@ impl State {
         }
         let Some(group) = self.groups.get_mut(&entry.id) else {
             tenant.groups.insert(entry.name.clone(), entry.id);
-            self.groups.insert(entry.id, Group { entry, streams: BTreeMap::new() });
+            self.groups.insert(entry.id, Group { entry, streams: HashMap::new() });
             return Ok(());
         };
         if group.entry.name != entry.name || group.entry.tenant != entry.tenant {
