@@ -392,7 +392,7 @@ pub(crate) fn meta(word: Word, payload: &[u8]) -> Option<Meta<'_>> {
 }
 
 /// The body in a record's payload that `parse` accepted.
-#[inline]
+#[inline(always)]
 pub(crate) fn body(word: Word, payload: &[u8]) -> &[u8] {
     // The length of all metadata is its first field.
     if word.has_meta() { &payload[LE::read_u32(payload) as usize..] } else { payload }
