@@ -148,6 +148,35 @@ fn a_full_ext4_is_an_error_and_no_more() {
 }
 
 #[test]
+fn on_a_full_ext4_a_segment_of_which_nothing_but_the_name_is_left_goes_aside() {
+    for bytes in [0, 32 << 10] {
+        let Some(disk) = Mounted::ext4(16 << 20) else { return };
+        let (dir, filler) = (disk.dir.path().join("store"), disk.dir.path().join("filler"));
+        let open = || Options::new().background(false).open(&dir).unwrap();
+        let store = open();
+        let stream = store.create_stream(spec("a")).unwrap();
+        stream.append(&Record::new(&body(0))).unwrap();
+        let id = store.stream_info("a").unwrap().id;
+        let end = stream.published().unwrap();
+        store.close().unwrap();
+        let name = dir.join("streams").join(id.to_string()).join(format!("{end:020}.seg"));
+        File::create(&name).unwrap().write_all(&vec![0; bytes]).unwrap();
+        // Nothing of before is believed.
+        fs::write(dir.join("era"), "torn").unwrap();
+        fill_the_rest(&filler);
+        let store = open();
+        let stream = store.stream("a").unwrap();
+        check(&stream, 0..1);
+        assert!(stream.recovery().set_aside.iter().all(|path| path.exists()) && !name.exists());
+        assert_eq!(stream.recovery().set_aside.len(), 1);
+        fs::remove_file(&filler).unwrap();
+        stream.append_with(&Record::new(&body(1)), Durability::Sync).unwrap();
+        check(&stream, 0..2);
+        store.close().unwrap();
+    }
+}
+
+#[test]
 fn a_filesystem_that_can_reserve_nothing_is_refused_before_anything_is_stored() {
     let Some(disk) = Mounted::ext2(16 << 20) else { return };
     let dir = disk.dir.path().join("store");

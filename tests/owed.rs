@@ -182,3 +182,39 @@ fn retention_makes_room_on_a_full_disk_also_where_the_last_segment_gave_its_spac
         assert_eq!(bodies(&stream, Start::Beginning).len(), 0);
     }
 }
+
+#[test]
+fn a_segment_of_which_a_power_failure_left_nothing_but_the_name_keeps_no_stream_shut_on_a_full_disk() {
+    for bytes in [0, 32 << 10] {
+        let (machine, _) = half_expired(true);
+        let (store, stream) = machine.open().unwrap();
+        let lost = append(&stream, "lost").cursor();
+        let segment = machine.segments().pop().unwrap();
+        machine.crash(Crash::DropUnsynced);
+        drop((store, stream));
+        machine.disk.write_file(&segment, &vec![0; bytes]);
+        machine.disk.set_capacity(machine.disk.used());
+        // What was set aside stays aside.
+        for set_aside in [1, 0] {
+            let (store, stream) = machine.open().unwrap();
+            assert_eq!(stream.recovery().set_aside.len(), set_aside);
+            assert_eq!(bodies(&stream, Start::Beginning).len(), 31);
+            let refused = stream.append_with(&Record::new("no room"), Durability::Buffered).unwrap_err();
+            assert_eq!(*refused.kind(), ErrorKind::NoSpace);
+            assert_diverges(&stream, lost);
+            drop((store, stream));
+            machine.crash(Crash::DropUnsynced);
+        }
+        let (store, stream) = machine.open().unwrap();
+        machine.clock.advance(HOUR * 10);
+        assert!(0 < store.tick().unwrap().removed_segments);
+        append(&stream, "new");
+        assert_diverges(&stream, lost);
+        assert_eq!(bodies(&stream, Start::Beginning), ["kept", "new"]);
+        assert!(store.verify().unwrap().is_sound());
+        store.close().unwrap();
+        let (_store, stream) = machine.open().unwrap();
+        assert!(stream.recovery().clean);
+        assert_eq!(bodies(&stream, Start::Beginning), ["kept", "new"]);
+    }
+}

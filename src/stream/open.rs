@@ -50,7 +50,7 @@ pub struct Recovery {
     /// Ranges of offsets that were durable once and cannot be read. Readers get a gap there. After a kill bodies are not
     /// looked at, so damage in one is told to who reads it and not here.
     pub corrupt: Vec<Range<u64>>,
-    /// Files moved to the stream's `quarantine` directory.
+    /// Files moved to the stream's `quarantine` directory, or under another name beside it where a full disk has no room for one.
     pub set_aside: Vec<PathBuf>,
     /// The epoch's number from here on.
     pub epoch: u64,
@@ -639,9 +639,24 @@ fn heal_header(segment: &Segment, file: &dyn File) -> Result<()> {
     Ok(())
 }
 
-/// Moves a file to the quarantine.
+/// Moves a file to the quarantine. A full disk may have no room for one: then the file has the name it would have there in the
+/// directory it is in.
 pub(crate) fn set_aside(env: &Env, dir: &Path, path: &Path) -> Result<PathBuf> {
-    put_aside(env, dir, path, |target| env.vfs.rename(path, target))
+    match put_aside(env, dir, path, |target| env.vfs.rename(path, target)) {
+        Err(err) if *err.kind() == ErrorKind::NoSpace => {
+            let target = dir.join(name_aside(env, path));
+            let moved = env.vfs.rename(path, &target).and_then(|()| env.vfs.sync_dir(dir));
+            moved.map_err(|err| Error::io("set aside", path, err))?;
+            Ok(target)
+        }
+        moved => moved,
+    }
+}
+
+/// What a file is called that is set aside: like no other, and like no segment.
+fn name_aside(env: &Env, path: &Path) -> String {
+    let name = path.file_name().expect("a file has a name").to_string_lossy();
+    format!("{name}.{:016x}", env.vfs.random() as u64)
 }
 
 /// Has `put` bring the file at `path` to the name that it is given in the quarantine.
@@ -652,8 +667,7 @@ pub(crate) fn put_aside(
     put: impl FnOnce(&Path) -> io::Result<()>,
 ) -> Result<PathBuf> {
     let quarantine = dir.join(QUARANTINE);
-    let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
-    let target = quarantine.join(format!("{name}.{:016x}", env.vfs.random() as u64));
+    let target = quarantine.join(name_aside(env, path));
     let moved = (|| {
         env.vfs.create_dir_all(&quarantine)?;
         put(&target)?;

@@ -441,6 +441,8 @@ impl Vfs for SimDisk {
             match state.live.get(level) {
                 Some(Target::Directory) => {}
                 Some(Target::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+                // It takes nothing, and yet there has to be room for its first block.
+                None if state.capacity <= state.used => return Err(io::ErrorKind::StorageFull.into()),
                 None => state.change(Change::Link(level.to_path_buf(), Target::Directory)),
             }
         }
