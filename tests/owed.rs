@@ -218,3 +218,50 @@ fn a_segment_of_which_a_power_failure_left_nothing_but_the_name_keeps_no_stream_
         assert_eq!(bodies(&stream, Start::Beginning), ["kept", "new"]);
     }
 }
+
+#[test]
+fn what_was_torn_is_cut_on_a_full_disk_though_others_take_the_space_that_this_gives_back() {
+    for damaged in [false, true] {
+        let (machine, _) = half_expired(true);
+        let (store, stream) = machine.open().unwrap();
+        // The second one tells of the first, and fills the page, so that all that follows is given back.
+        for body in ["durable", &"x".repeat(4040)] {
+            stream.append_with(&Record::new(body), Durability::Sync).unwrap();
+        }
+        let segment = machine.segments().pop().unwrap();
+        let synced = machine.disk.dirty_pages().len();
+        for _ in 0..4 {
+            append(&stream, &"torn ".repeat(800));
+        }
+        let lost = stream.read(Start::Now).unwrap().cursor();
+        let dirty = machine.disk.dirty_pages();
+        assert!(dirty[synced..].iter().all(|(path, _)| *path == segment));
+        // The last page and none before it.
+        machine.crash(Crash::Subset { pages: 1 << (dirty.len() - 1), names: 0 });
+        drop((store, stream));
+        if damaged {
+            // In the first one's body.
+            machine.disk.flip_bit(&segment, (4096 + 24) * 8);
+        }
+        machine.disk.set_capacity(0);
+        let (store, stream) = machine.open().unwrap();
+        assert!(0 < stream.recovery().torn_bytes);
+        assert_eq!(stream.recovery().corrupt.len(), usize::from(damaged));
+        let (seen, gaps) = drain(&mut stream.read(Start::Beginning).unwrap(), Limit::default());
+        assert_eq!((seen.len(), gaps.len()), if damaged { (32, 1) } else { (33, 0) });
+        let refused = stream.append_with(&Record::new("no room"), Durability::Buffered).unwrap_err();
+        assert_eq!(*refused.kind(), ErrorKind::NoSpace);
+        assert_diverges(&stream, lost);
+        machine.disk.set_capacity(machine.disk.used());
+        machine.clock.advance(HOUR * 10);
+        let segments = machine.segments().len();
+        // The footer of the segment that was cut may find no room.
+        let _ = store.tick();
+        assert!(machine.segments().len() < segments, "damaged: {damaged}");
+        append(&stream, "new");
+        assert_diverges(&stream, lost);
+        stream.sync().unwrap();
+        store.tick().unwrap();
+        store.close().unwrap();
+    }
+}

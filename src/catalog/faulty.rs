@@ -94,9 +94,6 @@ impl File for FaultyFile {
     fn allocate(&self, bytes: u64) -> io::Result<()> {
         self.file.allocate(bytes)
     }
-    fn zero(&self, range: Range<u64>) -> io::Result<()> {
-        self.file.zero(range)
-    }
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         self.file.punch(range)
     }

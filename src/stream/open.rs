@@ -598,8 +598,9 @@ fn carry_out(looked: &[Looked], decision: &Decision, owes: bool) -> Result<VecDe
         }
         let cut = last && end < this.scan.written.max(this.scan.end) && !mutants::on(Mutant::SkipZeroing);
         if cut {
-            // A later frame must not find itself behind bytes of the frames that were cut.
-            file.zero(head.position(end)..size).map_err(io("cut segment"))?;
+            // A later frame must not find itself behind bytes of the frames that were cut. Nothing is stored there before whoever
+            // goes on in it has the space again, which on a full disk others may have taken meanwhile.
+            file.punch(head.position(end)..size).map_err(io("cut segment"))?;
         }
         let mapped = (size.min(head.capacity) & !7) as usize;
         let memory = file.map(mapped, Access::Write).map_err(io("map segment"))?;

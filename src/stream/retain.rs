@@ -39,8 +39,12 @@ impl Core {
         self.look_around()?;
         // What an earlier pass could not remove is no part of the log any more.
         self.remove_doomed()?;
-        // Only what is sealed can go.
-        self.seal_rolled()?;
+        // Only what is sealed can go. On a full disk one that gave its space back may find none for its footer. What was sealed before
+        // goes all the same, and makes room.
+        match self.seal_rolled() {
+            Err(err) if *err.kind() == ErrorKind::NoSpace => {}
+            sealed => sealed?,
+        }
         let (cutoff, now) = (self.cutoff(), self.env.clock.now());
         let age = roll_age(self.ttl());
         if let Some(active) = self.open_segment()
@@ -49,8 +53,7 @@ impl Core {
                 .is_some_and(|first| first < now.saturating_sub(age) || first < cutoff)
         {
             match self.end_durably() {
-                // On a full disk one that gave its space back cannot be taken up. What was sealed before goes all the same, and
-                // makes room.
+                // Nor can it be taken up then.
                 Err(err) if *err.kind() == ErrorKind::NoSpace => {}
                 ended => self.mark_clean_if_idle(ended?)?,
             }

@@ -67,9 +67,7 @@ pub trait File: Send + Sync + Debug {
     /// Reserves blocks for `0..bytes` and makes the file at least that large. A failed call leaves the file
     /// holding nothing it did not hold before.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
-    /// Makes `range` read as zero and keeps its blocks reserved.
-    fn zero(&self, range: Range<u64>) -> io::Result<()>;
-    /// Gives the blocks of `range` back; the size stays and the range reads as zero.
+    /// Makes `range` read as zero and gives its blocks back, where the filesystem has holes; the size stays.
     fn punch(&self, range: Range<u64>) -> io::Result<()>;
     /// Makes the file's bytes and size durable.
     fn sync(&self) -> io::Result<()>;

@@ -170,6 +170,19 @@ struct OsFile {
     opened_bytes: u64,
 }
 
+impl OsFile {
+    fn write_zeros(&self, range: Range<u64>) -> io::Result<()> {
+        let zeros = vec![0; 1 << 16];
+        let mut position = range.start;
+        while position < range.end {
+            let step = zeros.len().min((range.end - position) as usize);
+            self.file.write_all_at(&zeros[..step], position)?;
+            position += step as u64;
+        }
+        Ok(())
+    }
+}
+
 impl File for OsFile {
     fn size(&self) -> io::Result<u64> {
         // Whoever reads looks at a file as it found it.
@@ -194,21 +207,12 @@ impl File for OsFile {
         allocated
     }
 
-    fn zero(&self, range: Range<u64>) -> io::Result<()> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        sys::punch(&self.file, &range)?;
-        sys::reserve(&self.file, &range)
-    }
-
     fn punch(&self, range: Range<u64>) -> io::Result<()> {
         if range.is_empty() {
             return Ok(());
         }
         match sys::punch(&self.file, &range) {
-            // Nothing is lost but space where the filesystem has no holes.
-            Err(err) if err.kind() == io::ErrorKind::Unsupported => Ok(()),
+            Err(err) if err.kind() == io::ErrorKind::Unsupported => self.write_zeros(range),
             done => done,
         }
     }
@@ -244,12 +248,6 @@ mod sys {
         uninterrupted(|| Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?))
     }
 
-    pub(super) fn reserve(file: &fs::File, range: &Range<u64>) -> io::Result<()> {
-        uninterrupted(|| {
-            Ok(fallocate(file, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)?)
-        })
-    }
-
     pub(super) fn punch(file: &fs::File, range: &Range<u64>) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         uninterrupted(|| Ok(fallocate(file, flags, range.start, range.end - range.start)?))
@@ -281,19 +279,8 @@ mod sys {
         if file.metadata()?.len() < bytes { file.set_len(bytes) } else { Ok(()) }
     }
 
-    pub(super) fn reserve(_: &fs::File, _: &Range<u64>) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn punch(file: &fs::File, range: &Range<u64>) -> io::Result<()> {
-        let zeros = vec![0; 1 << 16];
-        let mut position = range.start;
-        while position < range.end {
-            let step = zeros.len().min((range.end - position) as usize);
-            file.write_all_at(&zeros[..step], position)?;
-            position += step as u64;
-        }
-        Ok(())
+    pub(super) fn punch(_: &fs::File, _: &Range<u64>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     #[inline]
@@ -361,6 +348,16 @@ mod tests {
             assert_eq!((read.unwrap(), &buf[..100]), (100, &source[..]));
         }
         assert!(read_on(&mut [0; 8], |_, _| Err(io::ErrorKind::PermissionDenied.into())).is_err());
+    }
+
+    #[test]
+    fn where_a_filesystem_has_no_holes_zeros_are_written() {
+        let temporary = tempfile::NamedTempFile::new().unwrap();
+        fs::write(temporary.path(), vec![1; 200_000]).unwrap();
+        let file = temporary.reopen().unwrap();
+        OsFile { file, access: Access::Write, opened_bytes: 200_000 }.write_zeros(10..150_000).unwrap();
+        let expected: Vec<u8> = (0..200_000).map(|at| u8::from(!(10..150_000).contains(&at))).collect();
+        assert!(fs::read(temporary.path()).unwrap() == expected);
     }
 
     #[test]

@@ -105,7 +105,6 @@ pub enum Op {
     Read,
     Write,
     Allocate,
-    Zero,
     Punch,
     Sync,
     Map,
@@ -116,7 +115,7 @@ pub enum Op {
 
 impl Op {
     /// All of them.
-    pub const ALL: [Op; 25] = [
+    pub const ALL: [Op; 24] = [
         Op::CreateDir,
         Op::List,
         Op::Open,
@@ -136,7 +135,6 @@ impl Op {
         Op::Read,
         Op::Write,
         Op::Allocate,
-        Op::Zero,
         Op::Punch,
         Op::Sync,
         Op::Map,
@@ -660,13 +658,6 @@ impl File for SimFile {
         let mut node = self.inode.node.lock();
         let size = node.size().max(bytes as usize);
         node.resize(size);
-        Ok(())
-    }
-
-    fn zero(&self, range: Range<u64>) -> io::Result<()> {
-        let mut state = self.enter_to_write(Op::Zero)?;
-        state.reserve(&self.inode, range.clone())?;
-        self.inode.node.lock().zero(range.start as usize..range.end as usize);
         Ok(())
     }
 

@@ -30,7 +30,7 @@ const CALLS: [Call; 16] = [
     Call::Read,
     Call::Write,
     Call::Allocate,
-    Call::Zero,
+    Call::Punch,
     Call::Sync,
     Call::Map,
     Call::RegionSync,
