@@ -265,3 +265,24 @@ fn what_was_torn_is_cut_on_a_full_disk_though_others_take_the_space_that_this_gi
         store.close().unwrap();
     }
 }
+
+#[test]
+fn of_a_store_that_was_closed_while_a_stream_owed_its_epoch_every_other_stream_is_clean_after_a_reboot() {
+    let (machine, _) = half_expired(true);
+    let store = machine.options().open(DIR).unwrap();
+    let other = store.create_stream(StreamSpec::new(StreamName::new("other").unwrap())).unwrap();
+    append(&other, "1");
+    store.sync().unwrap();
+    machine.crash(Crash::DropUnsynced);
+    drop((store, other));
+    for turn in 0..3 {
+        machine.disk.set_capacity(machine.disk.used());
+        let (store, stream) = machine.open().unwrap();
+        assert!(!stream.recovery().clean);
+        assert_eq!(store.stream("other").unwrap().recovery().clean, 0 < turn, "turn {turn}");
+        // The store's time finds room, and nothing else asks for any.
+        machine.disk.set_capacity(1 << 30);
+        store.close().unwrap();
+        machine.crash(Crash::DropUnsynced);
+    }
+}

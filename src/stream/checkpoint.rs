@@ -233,9 +233,12 @@ impl Core {
     }
 
     /// Says that the log ends at `end`, all of it durable, and nobody writes. Not where an epoch is owed, so that the next open
-    /// owes it as well.
+    /// owes it as well: then it is durable that the stream is not clean, so that the store may say that it is closed.
     pub(crate) fn mark_clean(&self, end: u64) -> Result<()> {
-        let Some((epoch, epoch_start)) = self.settled_epoch() else { return Ok(()) };
+        let Some((epoch, epoch_start)) = self.settled_epoch() else {
+            let mut checkpoint = self.checkpoint.lock();
+            return if checkpoint.untrue { checkpoint.write(|now| now.clean = false) } else { Ok(()) };
+        };
         let last_ingest = self.writer.lock().last_ingest;
         let boot = self.env.clock.boot_id();
         let mut checkpoint = self.checkpoint.lock();
