@@ -95,6 +95,38 @@ fn owing() -> (Machine, Store, Stream, Cursor) {
 }
 
 #[test]
+fn append_if_that_begins_an_owed_epoch_says_where_the_tail_is_and_nothing_lies_between() {
+    let (machine, _store, stream, lost) = owing();
+    let (tail, now) = (stream.published().unwrap(), stream.read(Start::Now).unwrap().cursor());
+    let append_if = |tail| stream.append_if(&Record::new("new"), tail);
+    assert_eq!(*append_if(tail).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(stream.published().unwrap(), tail);
+    machine.disk.set_capacity(1 << 30);
+    let ErrorKind::TailMoved { tail: moved } = *append_if(tail).unwrap_err().kind() else {
+        panic!("it is owed")
+    };
+    assert!(tail < moved && bodies(&stream, Start::Cursor(now)).is_empty());
+    append_if(moved).unwrap();
+    assert_eq!(bodies(&stream, Start::Cursor(now)), ["new"]);
+    assert_diverges(&stream, lost);
+}
+
+#[test]
+fn a_follower_to_whom_a_lost_cursor_is_ahead_goes_on_from_where_to_the_writer_it_diverged() {
+    let (machine, _store, stream, lost) = owing();
+    let follower = machine.options().open_read_only(DIR).unwrap().stream(NAME).unwrap();
+    let err = |stream: &Stream| stream.read(Start::Cursor(lost)).unwrap_err();
+    let ErrorKind::CursorAhead { tail } = *err(&follower).kind() else {
+        panic!("no file tells of the epoch yet")
+    };
+    assert!(matches!(*err(&stream).kind(), ErrorKind::CursorDiverged { safe } if safe == tail));
+    machine.disk.set_capacity(1 << 30);
+    append(&stream, "new");
+    assert!(matches!(*err(&follower).kind(), ErrorKind::CursorDiverged { safe } if safe == tail));
+    assert_eq!(bodies(&follower, Start::Cursor(tail)), ["new"]);
+}
+
+#[test]
 fn a_snapshot_under_way_as_the_epoch_begins_knows_that_its_stream_owes_it() {
     let (machine, store, stream, lost) = owing();
     machine.disk.set_capacity(1 << 30);
