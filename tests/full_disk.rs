@@ -177,6 +177,37 @@ fn on_a_full_ext4_a_segment_of_which_nothing_but_the_name_is_left_goes_aside() {
 }
 
 #[test]
+fn on_an_ext4_without_room_for_a_large_segment_the_append_that_wants_it_leaves_the_room_there_is_to_others() {
+    let Some(disk) = Mounted::ext4(24 << 20) else { return };
+    let (dir, filler) = (disk.dir.path().join("store"), disk.dir.path().join("filler"));
+    let open = || Options::new().background(false).open(&dir).unwrap();
+    let store = open();
+    let large = store.create_stream(spec("large")).unwrap();
+    let append = |stream: &Stream| stream.append_with(&Record::new(&[b'x'; 10_000]), Durability::Sync);
+    let body = vec![b'x'; 1 << 20];
+    large.append_batch(&[Record::new(&body), Record::new(&body)]).unwrap();
+    let small = store.create_stream(spec("small")).unwrap();
+    append(&small).unwrap();
+    // Of a stream that nobody writes to a large segment gives back what it holds above its end: 2 MiB.
+    store.close().unwrap();
+    fill_the_rest(&filler);
+    let file = File::options().write(true).open(&filler).unwrap();
+    file.set_len(file.metadata().unwrap().len() - (300 << 10)).unwrap();
+    file.sync_all().unwrap();
+    drop(file);
+    let store = open();
+    let (large, small) = (store.stream("large").unwrap(), store.stream("small").unwrap());
+    assert_eq!(*append(&large).unwrap_err().kind(), ErrorKind::NoSpace);
+    let segments = small.stats().unwrap().segments;
+    while small.stats().unwrap().segments == segments {
+        append(&small).unwrap();
+    }
+    fs::remove_file(&filler).unwrap();
+    append(&large).unwrap();
+    store.close().unwrap();
+}
+
+#[test]
 fn a_filesystem_that_can_reserve_nothing_is_refused_before_anything_is_stored() {
     let Some(disk) = Mounted::ext2(16 << 20) else { return };
     let dir = disk.dir.path().join("store");

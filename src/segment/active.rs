@@ -140,8 +140,12 @@ impl Active {
         // Of a small one nothing is given back. A copy may hold nothing behind its end, and where that is so much, it shows, whatever
         // else a filesystem counts.
         let holds_all = || file.allocated().is_ok_and(|bytes| head.capacity <= bytes);
-        if BUSY_BYTES <= head.capacity || head.capacity < position + SHOWS || !holds_all() {
-            file.allocate(head.capacity).map_err(io("reserve space for segment"))?;
+        if (BUSY_BYTES <= head.capacity || head.capacity < position + SHOWS || !holds_all())
+            && let Err(err) = file.allocate(head.capacity)
+        {
+            // ext4 leaves what it could reserve, which is all the space there was, and others may need less.
+            let _ = file.punch(position.next_multiple_of(4096).min(head.capacity)..head.capacity);
+            return Err(io("reserve space for segment")(err));
         }
         let memory = file.map(head.capacity as usize, Access::Write);
         let position = position as usize;

@@ -64,8 +64,8 @@ pub trait File: Send + Sync + Debug {
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
     /// Writes all of `bytes` at `position`, growing the file where needed.
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
-    /// Reserves blocks for `0..bytes` and makes the file at least that large. A failed call leaves the file
-    /// holding nothing it did not hold before.
+    /// Reserves blocks for `0..bytes` and makes the file at least that large. A failed call leaves a file that was smaller holding
+    /// nothing it did not hold before; of one that had holes it may have filled some.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
     /// Makes `range` read as zero and gives its blocks back, where the filesystem has holes; the size stays.
     fn punch(&self, range: Range<u64>) -> io::Result<()>;
