@@ -364,3 +364,23 @@ fn who_resumes_a_session_reads_it_whatever_the_read_before_is_about() {
         reading.join().unwrap();
     });
 }
+
+#[test]
+fn who_resumes_a_session_waits_for_no_read_that_begins_meanwhile() {
+    explore("a session resumed as a poll of it begins", || {
+        let machine = Machine::new();
+        let (store, stream) = machine.create();
+        let tenant = store.tenant(&TenantId::new("default").unwrap());
+        let session = tenant.create_session(SessionSpec::new(UserId::new("user-001-abc").unwrap())).unwrap();
+        write(&stream, 0, 1, 100, Durability::Interval);
+        assert_eq!(session.poll(LONG, Limit::default()).unwrap().iter().count(), 1);
+        let polling = session.clone();
+        let polling = thread::spawn(move || polling.poll(LONG, Limit::default()));
+        // Nothing more comes, so a poll from before waits until it is ended; one from behind begins anew.
+        session.resume(Some(SessionStart::Beginning)).unwrap();
+        match polling.join().unwrap() {
+            Ok(polled) => assert_eq!(polled.iter().count(), 1),
+            Err(err) => assert_eq!(*err.kind(), ErrorKind::Busy, "{err}"),
+        }
+    });
+}

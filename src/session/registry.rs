@@ -17,7 +17,6 @@ use crate::session::merge::Reading;
 use crate::session::{SessionInfo, SessionState, lifecycle};
 use crate::stream::Core;
 use crate::stream::env::Env;
-use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::{Error, ErrorKind, Quotas, Result, SessionCursor, Timestamp};
 
@@ -58,12 +57,21 @@ struct Held {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) filter: Filter,
-    /// The turn of the read that has the place, or is about to; held for a moment.
-    taken: Mutex<Option<u64>>,
+    /// Held for a moment.
+    turn: Mutex<Turn>,
     /// Held by the read that is under way.
     reading: Mutex<Option<Reading>>,
+}
+
+/// Whose turn it is to read.
+#[derive(Debug, Default)]
+struct Turn {
     /// Raised by who begins anew, so that a read under way ends.
-    turn: AtomicU64,
+    number: u64,
+    /// Where the first read of this turn begins, if who began it said so and none has come yet.
+    start: Option<SessionCursor>,
+    /// The turn of the read that has the place, or is about to.
+    taken: Option<u64>,
 }
 
 /// The reader's place, for as long as one read has it.
@@ -76,7 +84,7 @@ pub(crate) struct Place<'a> {
 
 impl Live {
     fn new(filter: Filter) -> Live {
-        Live { filter, taken: Mutex::new(None), reading: Mutex::new(None), turn: AtomicU64::new(0) }
+        Live { filter, turn: Mutex::default(), reading: Mutex::new(None) }
     }
 
     /// The place, for a read of this turn; `None` while another read of it, or of a later one, has it.
@@ -85,11 +93,11 @@ impl Live {
     /// no longer than it needs to notice, and neither is a reason to turn away whose turn it is.
     pub(crate) fn place(&self, turn: u64) -> Option<Place<'_>> {
         {
-            let mut taken = self.taken.lock();
-            if taken.is_some_and(|by| turn <= by) {
+            let mut now = self.turn.lock();
+            if now.taken.is_some_and(|by| turn <= by) {
                 return None;
             }
-            *taken = Some(turn);
+            now.taken = Some(turn);
         }
         Some(Place { live: self, turn, reading: self.reading.lock() })
     }
@@ -99,31 +107,49 @@ impl Live {
         self.reading.try_lock()
     }
 
-    /// Begins a turn: a read of an earlier one ends as soon as it notices.
-    pub(crate) fn next_turn(&self) -> u64 {
-        self.turn.fetch_add(1, Ordering::AcqRel) + 1
+    /// Forgets where it was read, if nobody reads.
+    fn forget(&self) {
+        if let Some(mut reading) = self.unread() {
+            *reading = None;
+            self.turn.lock().start = None;
+        }
     }
 
-    /// Says where the reads of `turn` begin, once the read that is under way has noticed that its own is over. Where a later one has
-    /// begun by now, who began that says so.
-    pub(crate) fn begin_at(&self, turn: u64, position: SessionCursor) {
-        let mut reading = self.reading.lock();
-        if self.turn() == turn {
-            *reading = Some(Reading::new(position));
-        }
+    /// Begins a turn, whose reads begin at `position`; a read of an earlier one ends as soon as it notices.
+    ///
+    /// Both at once, and without the place: a read is of the turn before, and is ended, or begins at the position.
+    pub(crate) fn begin(&self, position: SessionCursor) {
+        let mut turn = self.turn.lock();
+        turn.number += 1;
+        turn.start = Some(position);
     }
 
     /// The turn that a read belongs to.
     pub(crate) fn turn(&self) -> u64 {
-        self.turn.load(Ordering::Acquire)
+        self.turn.lock().number
+    }
+
+    /// Whether it is still this turn, for the read that has the place; the first read of one is brought to where it begins.
+    pub(crate) fn is_turn(&self, turn: u64, reading: &mut Option<Reading>) -> bool {
+        let start = {
+            let mut now = self.turn.lock();
+            if now.number != turn {
+                return false;
+            }
+            now.start.take()
+        };
+        if let Some(start) = start {
+            *reading = Some(Reading::new(start));
+        }
+        true
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut taken = self.live.taken.lock();
-        if *taken == Some(self.turn) {
-            *taken = None;
+        let mut now = self.live.turn.lock();
+        if now.taken == Some(self.turn) {
+            now.taken = None;
         }
     }
 }
@@ -409,9 +435,7 @@ impl Table {
             Some(phase) => {
                 held.entry.phase = phase;
                 // A suspended session keeps nothing in memory but what it is.
-                if let Some(mut reading) = held.live.unread() {
-                    *reading = None;
-                }
+                held.live.forget();
                 self.note(&Change::Phase(id, phase));
                 true
             }
@@ -486,7 +510,7 @@ impl Table {
             let phase = Phase::Closed { since: now };
             self.log.append(&Change::Phase(id, phase))?;
             held.entry.phase = phase;
-            held.live.turn.fetch_add(1, Ordering::AcqRel);
+            held.live.turn.lock().number += 1;
         }
         self.log.core().published()
     }

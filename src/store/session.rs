@@ -198,11 +198,9 @@ impl Session {
         let registry = shared.sessions()?;
         let (live, entry) = registry.open_anew(&self.tenant.id, self.id, shared.env.clock.now())?;
         let start = start.unwrap_or(SessionStart::Cursor(entry.committed));
-        // Before the turn: nothing can fail once that has begun, and who begins a later one is the one to say where.
-        let position = shared.position(&registry, &entry, start)?;
-        let turn = live.next_turn();
+        // Before the turn: where a resume fails, the read under way goes on.
+        live.begin(shared.position(&registry, &entry, start)?);
         shared.changes(&self.tenant.id).signal.raise();
-        live.begin_at(turn, position);
         self.info()
     }
 
@@ -353,8 +351,8 @@ impl Read {
     fn once(&self, reading: &mut Option<Reading>, limit: Limit) -> Result<Polled> {
         let shared = &self.shared;
         shared.env.check_open()?;
-        if self.live.turn() != self.turn {
-            // Closed, or resumed by somebody else, who has made the place anew by now or is about to.
+        if !self.live.is_turn(self.turn, reading) {
+            // Closed, or resumed by somebody else.
             let info = self.registry.info(&self.entry.tenant, self.entry.id, shared.env.clock.now())?;
             return Err(match info.state {
                 SessionState::Closed => closed(self.entry.id),
