@@ -212,3 +212,48 @@ fn what_was_cut_does_not_come_back_after_a_power_failure_where_boots_have_no_nam
     assert_eq!((seen.len(), gaps.len()), (2, 0));
     assert!(seen[1].body == new);
 }
+
+/// A failed sync takes along what it was to write: the page cache goes on showing it, and no later sync writes it by itself.
+#[test]
+fn what_retention_failed_to_say_durably_is_said_anew_before_a_later_opening_removes_a_file() {
+    for killed in [true, false] {
+        for nth in 1.. {
+            let machine = Machine::new();
+            let (store, stream) = machine.create_with(spec().ttl(TtlDays::new(1).unwrap()));
+            stream.append_with(&Record::new("expires"), Durability::Sync).unwrap();
+            machine.clock.advance(HOUR * 7);
+            store.tick().unwrap();
+            machine.clock.advance(HOUR * 16);
+            stream.append_with(&Record::new("stays"), Durability::Sync).unwrap();
+            store.close().unwrap();
+            let (store, _stream) = machine.open().unwrap();
+            machine.clock.advance(HOUR * 2);
+            machine.disk.fail(Fault { op: Op::Sync, nth: 1, error: io::ErrorKind::Other, sticky: false });
+            store.tick().unwrap_err();
+            assert_eq!(machine.segments().len(), 2);
+            if killed {
+                machine.crash(Crash::KeepAll);
+            } else {
+                // Nor can it be said that the log is clean and begins where it did.
+                for nth in 1..=2 {
+                    machine.disk.fail(Fault {
+                        op: Op::Write,
+                        nth,
+                        error: io::ErrorKind::Other,
+                        sticky: false,
+                    });
+                }
+                store.close().unwrap();
+            }
+            machine.disk.crash_at(nth);
+            let ended = machine.open().and_then(|(store, _stream)| store.tick()).is_ok();
+            // The names reach the disk before what was written.
+            machine.crash(Crash::Subset { pages: 0, names: u64::MAX });
+            let (_store, stream) = machine.open().unwrap();
+            assert_eq!(bodies(&stream, Start::Beginning), ["stays"], "killed: {killed}, died at call {nth}");
+            if ended {
+                break;
+            }
+        }
+    }
+}

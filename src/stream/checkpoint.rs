@@ -56,7 +56,8 @@ pub(crate) struct CheckpointFile {
     failed: bool,
     /// The last write was not synced. Nothing relies on it, and the other slot may be all there is on the disk.
     unsynced: bool,
-    /// On the disk it may say that the stream is clean, which is not so any more.
+    /// On the disk it may say that the stream is clean, which is not so any more; or writing it failed, and who reads it may see
+    /// what is not on the disk.
     untrue: bool,
     /// A process that is no more wrote the last one, and perhaps did not sync it.
     left: bool,
@@ -118,6 +119,10 @@ impl CheckpointFile {
             if durably { file.sync() } else { Ok(()) }
         })();
         self.failed = written.is_err();
+        if self.failed && self.exists {
+            // Whoever opens the stream next would believe what the page cache shows.
+            self.set_untrue(true);
+        }
         written.map_err(|err| Error::io("write checkpoint", &self.path, err))?;
         self.exists = true;
         self.now = next;
@@ -128,10 +133,9 @@ impl CheckpointFile {
         Ok(())
     }
 
-    /// Makes durable what a process left that is no more. With its own bytes, in case its writer could have been told of an error.
+    /// Makes durable what a process left that is no more.
     fn rewrite(&mut self, file: &dyn File) -> io::Result<()> {
-        file.write_at(&self.now.encode(), self.now.at() as u64)?;
-        file.sync()?;
+        say_again(file, &self.now)?;
         self.left = false;
         Ok(())
     }
@@ -144,6 +148,12 @@ impl CheckpointFile {
         }
         self.untrue = untrue;
     }
+}
+
+/// Makes durable what a checkpoint's file shows. With its own bytes, in case its writer could have been told of an error.
+pub(crate) fn say_again(file: &dyn File, now: &Checkpoint) -> io::Result<()> {
+    file.write_at(&now.encode(), now.at() as u64)?;
+    file.sync()
 }
 
 impl Core {

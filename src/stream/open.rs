@@ -18,7 +18,7 @@ use crate::segment::recover::{Decision, Scan, decide, scan, scan_committed};
 use crate::segment::walk::Frames;
 use crate::segment::{Segment, parse_file_name};
 use crate::stream::changes::Changes;
-use crate::stream::checkpoint::{CheckpointFile, NAME};
+use crate::stream::checkpoint::{CheckpointFile, NAME, say_again};
 use crate::stream::env::Env;
 use crate::stream::follow::shown;
 use crate::stream::group::Group;
@@ -193,19 +193,20 @@ fn find(env: &Env, opening: &Opening) -> Result<Found> {
     if last.and_then(|segment| segment.seal()).is_some_and(|seal| seal.end <= log_start) {
         gone += 1;
     }
-    if 0 < gone && !env.read_only {
-        // Its word may be that of a process which died before it was durable, and it has to be when the files go: I10.
+    let kept = segments.split_off(gone);
+    let gone = segments;
+    if let Some(checkpoint) = checkpoint.filter(|_| !gone.is_empty() && !env.read_only) {
+        // Its word may be that of a process which died or failed before it was durable, and it has to be when the files go: I10.
         let path = dir.join(NAME);
-        let synced = env.vfs.open(&path, Access::Write).and_then(|file| file.sync());
-        synced.map_err(|err| Error::io("sync checkpoint", &path, err))?;
-    }
-    for segment in segments.drain(..gone) {
-        if !env.read_only {
+        let said = env.vfs.open(&path, Access::Write).and_then(|file| say_again(&*file, &checkpoint));
+        said.map_err(|err| Error::io("write checkpoint", &path, err))?;
+        for segment in &gone {
             let removed = env.vfs.remove_file(&segment.path);
             removed.map_err(|err| Error::io("remove segment", &segment.path, err))?;
         }
+        env.vfs.sync_dir(dir).map_err(|err| Error::io("sync directory", dir, err))?;
     }
-    Ok(Found { segments, checkpoint, has_checkpoint, has_quarantine, log_start, alone: false })
+    Ok(Found { segments: kept, checkpoint, has_checkpoint, has_quarantine, log_start, alone: false })
 }
 
 /// The segment that holds all of a log that was closed properly, if one does: then its directory need not be listed. Of most
