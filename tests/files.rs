@@ -313,6 +313,45 @@ fn a_backup_copied_over_a_store_that_went_on_is_gone_on_with() {
     }
 }
 
+#[test]
+fn a_backup_copied_over_a_store_that_went_on_is_gone_on_with_also_by_who_is_killed_amid_its_first_segment() {
+    // Up to before where the segment began that came after it, about there, and beyond.
+    for count in [0, 1, 16, 17, 18, 19, 24] {
+        let machine = Machine::new();
+        let (store, stream) = machine.create();
+        append(&stream, "1");
+        store.close().unwrap();
+        let files = machine.disk.list_all();
+        let backup: Vec<_> = files.iter().map(|file| (file, machine.disk.read_file(file))).collect();
+        let (store, stream) = machine.open().unwrap();
+        for _ in 0..9 {
+            append(&stream, &"x".repeat(17_960));
+        }
+        store.close().unwrap();
+        let segments = machine.segments().len();
+        assert!(3 < segments, "{segments} segments");
+        backup.iter().for_each(|(file, bytes)| machine.disk.write_file(file, bytes));
+        let (_store, stream) = machine.open().unwrap();
+        for _ in 0..count {
+            append(&stream, &"y".repeat(1000));
+        }
+        let all = records(&stream, Start::Beginning);
+        assert_eq!(all.len(), 1 + count);
+        machine.crash(Crash::KeepAll);
+        let (store, stream) = machine.open().unwrap();
+        let what = format!("{count} more, {:?}", stream.recovery());
+        assert!(records(&stream, Start::Beginning) == all, "{what}");
+        assert_eq!(stream.recovery().set_aside.len(), segments - 1, "{what}");
+        append(&stream, "2");
+        assert_eq!(records(&stream, Start::Beginning).len(), all.len() + 1, "{what}");
+        assert!(store.verify().unwrap().is_sound(), "{what}");
+        // What was there of the later log comes back no more.
+        store.close().unwrap();
+        machine.crash(Crash::DropUnsynced);
+        assert_eq!(records(&machine.open().unwrap().1, Start::Beginning).len(), all.len() + 1, "{what}");
+    }
+}
+
 /// What is under another segment's name beside a log of ten records in one, of which some came only after that.
 #[track_caller]
 fn check_within(crash: Crash, ahead: bool, name: u64, change: impl Fn(&[u8]) -> Vec<u8>) {

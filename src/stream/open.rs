@@ -322,9 +322,6 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
         let synced = env.vfs.sync_dir(&quarantine);
         synced.map_err(|err| Error::io("sync directory", &quarantine, err))?;
     }
-    let first_unsealed =
-        found.segments.iter().rposition(|segment| segment.seal().is_some()).map_or(0, |last| last + 1);
-    let mut unreadable = Vec::new();
     let boot = env.clock.boot_id();
     // Of this era and clean, and yet not as it was left: whoever went on with it was killed.
     let went_on =
@@ -334,6 +331,9 @@ fn recover(env: &Arc<Env>, opening: Opening, mut found: Found) -> Result<Arc<Cor
     let same_boot = boot.is_some() && boot == last_boot;
     // The process that died may have been told of a failed write-back, and we would not be.
     let owes = last_boot.is_none() || same_boot;
+    let mut unreadable = take_other_log(&mut found, env.era.number, same_boot)?;
+    let first_unsealed =
+        found.segments.iter().rposition(|segment| segment.seal().is_some()).map_or(0, |last| last + 1);
     let mut looked = look_at_all(&found.segments[first_unsealed..], same_boot, &mut unreadable)?;
     let proven = looked.iter().map(|this| this.scan.proven.max(this.watermark));
     let proven = proven.chain(found.checkpoint.map(|checkpoint| checkpoint.end)).max().unwrap_or(0);
@@ -467,6 +467,41 @@ fn goes_on(this: &Looked, next: u64) -> Result<bool> {
     let read = read.map_err(|err| Error::io("read segment", &segment.path, err))?;
     let header = Frames { bytes: &bytes[..read], base: at, salt: head.salt }.header(at);
     Ok(header.is_some_and(|header| next < at + header.word.span() as u64))
+}
+
+/// Takes out the segments of a log that went on otherwise than this one, as where a backup was copied over a store.
+///
+/// A log whose checkpoint says "clean", and is believed, has begun no segment since. It ends in the last one called after its end, or
+/// after a place before that, which is sealed there or not at all. Behind that one these are of another log: what is called
+/// after a place within it; what is sealed, for that is done in order, unless it begins right where the frames end and only the seal before
+/// it is damaged; and what goes on from either.
+fn take_other_log(found: &mut Found, era: u32, same_boot: bool) -> Result<Vec<Arc<Segment>>> {
+    let Some(checkpoint) = found.checkpoint.filter(|checkpoint| checkpoint.clean && checkpoint.era == era)
+    else {
+        return Ok(Vec::new());
+    };
+    let segments = &mut found.segments;
+    let begun = segments.partition_point(|segment| segment.base <= checkpoint.end);
+    let may_end = |segment: &Arc<Segment>| segment.seal().is_none_or(|seal| seal.end == checkpoint.end);
+    let last = segments[..begun].iter().rposition(may_end);
+    let Some(last) = last.filter(|last| last + 1 < segments.len()) else { return Ok(Vec::new()) };
+    let seal = segments[last].seal();
+    let end = match seal {
+        Some(seal) => seal.end,
+        None => match &look_at_all(&segments[last..=last], same_boot, &mut Vec::new())?[..] {
+            [this] => this.scan.end,
+            _ => return Ok(Vec::new()),
+        },
+    };
+    let mut other_end = None;
+    let is_other = |segment: &&Arc<Segment>| {
+        let is_late = seal.is_none() && segment.seal().is_some() && segment.base != end;
+        let is_other = segment.base < end || is_late || other_end == Some(segment.base);
+        other_end = segment.seal().map(|seal| seal.end);
+        is_other
+    };
+    let others = segments[last + 1..].iter().take_while(is_other).count();
+    Ok(segments.drain(last + 1..=last + others).collect())
 }
 
 /// The last epoch that began in a sealed segment, if one did and can be read.
