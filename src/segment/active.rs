@@ -221,7 +221,7 @@ impl Open {
     }
 
     /// Writes and publishes a record.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_record(mut self, record: &Checked<'_>) {
         let claim = self.claim.as_mut().expect("open");
         claim.fetch_ahead(0, claim.length());
