@@ -90,7 +90,7 @@ pub trait File: Send + Sync + Debug {
     /// Maps the first `bytes` of the file. The file must be at least that large, and stay so. Syncing a part of the map
     /// makes the file's size and the place of its blocks durable as well, as `fdatasync` does.
     fn map(&self, bytes: usize, access: Access) -> io::Result<Memory>;
-    /// Bytes of disk the file holds, which a punched or sparse file has less of than its size.
+    /// Bytes of disk the file holds, or held when it was opened: a punched or sparse file has less of them than its size.
     fn allocated(&self) -> io::Result<u64>;
 }
 

@@ -73,7 +73,8 @@ impl Vfs for OsVfs {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Box::new(OsFile { file, access, opened_bytes: metadata.len() }))
+        let (opened_bytes, opened_allocated) = (metadata.len(), metadata.blocks() * 512);
+        Ok(Box::new(OsFile { file, access, opened_bytes, opened_allocated }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -168,6 +169,7 @@ struct OsFile {
     access: Access,
     /// Its size when it was opened. No file gets shorter.
     opened_bytes: u64,
+    opened_allocated: u64,
 }
 
 impl OsFile {
@@ -231,7 +233,7 @@ impl File for OsFile {
     }
 
     fn allocated(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.blocks() * 512)
+        Ok(self.opened_allocated)
     }
 }
 
@@ -355,7 +357,9 @@ mod tests {
         let temporary = tempfile::NamedTempFile::new().unwrap();
         fs::write(temporary.path(), vec![1; 200_000]).unwrap();
         let file = temporary.reopen().unwrap();
-        OsFile { file, access: Access::Write, opened_bytes: 200_000 }.write_zeros(10..150_000).unwrap();
+        OsFile { file, access: Access::Write, opened_bytes: 200_000, opened_allocated: 0 }
+            .write_zeros(10..150_000)
+            .unwrap();
         let expected: Vec<u8> = (0..200_000).map(|at| u8::from(!(10..150_000).contains(&at))).collect();
         assert!(fs::read(temporary.path()).unwrap() == expected);
     }
