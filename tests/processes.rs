@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
 use machine::{Other, say, spec, task, wait_for_release};
 use tailwater::{
-    Durability, ErrorKind, GapReason, Options, Record, Start, Step, Store, Stream, StreamUpdate, Tail,
+    Clock, Durability, ErrorKind, GapReason, Options, Record, Start, Step, Store, Stream, StreamUpdate, Tail,
 };
 
 /// How long anything may take that does come at last.
@@ -474,6 +474,46 @@ fn dropping_without_closing_loses_nothing() {
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(count(&store.stream("a").unwrap()), round * 2_000);
     }
+}
+
+/// A clock that holds the compactor up, the first time it looks, until nobody listens any more or a while is over.
+#[derive(Debug)]
+struct HoldingUp {
+    at_work: Mutex<Option<mpsc::Sender<()>>>,
+    go_on: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Clock for HoldingUp {
+    fn wall(&self) -> i64 {
+        if std::thread::current().name() == Some("tailwater-compact")
+            && let Some(at_work) = self.at_work.lock().unwrap().take()
+        {
+            at_work.send(()).unwrap();
+            let _ = self.go_on.lock().unwrap().recv_timeout(Duration::from_millis(200));
+        }
+        1_700_000_000_000_000_000
+    }
+
+    fn boot(&self) -> u64 {
+        0
+    }
+
+    fn boot_id(&self) -> Option<u128> {
+        Some(1)
+    }
+}
+
+#[test]
+fn the_last_handle_closes_the_store_also_while_its_compactor_is_at_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let (at_work, is_at_work) = mpsc::channel();
+    let (goes_on, go_on) = mpsc::channel();
+    let clock = HoldingUp { at_work: Mutex::new(Some(at_work)), go_on: Mutex::new(go_on) };
+    let store = Options::new().clock(Arc::new(clock)).open(dir.path()).unwrap();
+    is_at_work.recv_timeout(PATIENCE).unwrap();
+    drop(store);
+    Store::open(dir.path()).unwrap().close().unwrap();
+    drop(goes_on);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod tenant;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -66,8 +67,12 @@ pub use tenant::Tenant;
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    shared: Arc<Kept>,
 }
+
+/// What handles hold: with the last of them the store is closed, whatever its threads are at.
+#[derive(Debug)]
+pub(crate) struct Kept(Arc<Shared>);
 
 /// How often the store's time is kept on disk.
 const MARK: Duration = Duration::from_secs(600);
@@ -183,9 +188,9 @@ impl Store {
             ticking: Mutex::new(()),
             lock: Mutex::new(lock),
         });
-        let store = Store { shared };
+        let store = Store { shared: Arc::new(Kept(shared)) };
         if background {
-            background::start(&store.shared)?;
+            background::start(&store.shared.0)?;
         }
         Ok(store)
     }
@@ -434,7 +439,7 @@ impl Store {
         Ok(streams)
     }
 
-    fn writable(&self, doing: &str) -> Result<&Arc<Shared>> {
+    fn writable(&self, doing: &str) -> Result<&Arc<Kept>> {
         self.shared.env.check_open()?;
         if self.is_read_only() {
             return Err(Error::new(ErrorKind::ReadOnly, format!("{doing}: the store is open read-only")));
@@ -524,10 +529,6 @@ impl Shared {
         }
     }
 
-    fn stream(self: &Arc<Shared>, core: Arc<Core>) -> Stream {
-        Stream::new(core, Arc::clone(self) as Arc<dyn Send + Sync>)
-    }
-
     pub(crate) fn stream_dir(&self, id: StreamId) -> PathBuf {
         self.dir.join(names::STREAMS).join(id.to_string())
     }
@@ -609,7 +610,21 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Kept {
+    fn stream(self: &Arc<Kept>, core: Arc<Core>) -> Stream {
+        Stream::new(core, Arc::clone(self) as Arc<dyn Send + Sync>)
+    }
+}
+
+impl Deref for Kept {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Kept {
     fn drop(&mut self) {
         // Whoever wants to hear of a failure calls `close`.
         let _ = self.close();

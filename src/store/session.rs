@@ -14,7 +14,7 @@ use crate::session::merge::{Reading, as_sessions, reader_at};
 use crate::session::registry::{Live, Place, Registry, closed};
 use crate::session::{OnExpired, Polled, Scope, SessionInfo, SessionSpec, SessionStart, SessionState};
 use crate::store::dir::names;
-use crate::store::{Shared, Store, Tenant};
+use crate::store::{Kept, Shared, Store, Tenant};
 use crate::stream::changes::Changes;
 use crate::stream::{Core, Limit, Member, Waiter, Waiting};
 use crate::vfs::new_id;
@@ -236,7 +236,7 @@ impl Session {
         Ok(info)
     }
 
-    fn shared(&self, doing: &str) -> Result<&Arc<Shared>> {
+    fn shared(&self, doing: &str) -> Result<&Arc<Kept>> {
         self.tenant.store.writable(doing)
     }
 
@@ -323,7 +323,7 @@ impl futures_core::Stream for SessionTail {
 #[derive(Debug)]
 struct Read {
     session: Session,
-    shared: Arc<Shared>,
+    shared: Arc<Kept>,
     registry: Arc<Registry>,
     live: Arc<Live>,
     entry: Entry,
@@ -503,12 +503,7 @@ impl Shared {
     }
 
     /// The position that `start` means for a session, checked against all that may be wrong with it.
-    fn position(
-        self: &Arc<Shared>,
-        registry: &Registry,
-        entry: &Entry,
-        start: SessionStart,
-    ) -> Result<SessionCursor> {
+    fn position(&self, registry: &Registry, entry: &Entry, start: SessionStart) -> Result<SessionCursor> {
         let just_before = |time: Timestamp| time.saturating_sub(Duration::from_nanos(1));
         let (position, may_be_gone) = match start {
             SessionStart::Now => return Ok(registry.behind_all(self.env.clock.cut())),
@@ -540,12 +535,7 @@ impl Shared {
     }
 
     /// Refuses a position behind which records have expired.
-    fn refuse_expired(
-        self: &Arc<Shared>,
-        registry: &Registry,
-        entry: &Entry,
-        position: SessionCursor,
-    ) -> Result<()> {
+    fn refuse_expired(&self, registry: &Registry, entry: &Entry, position: SessionCursor) -> Result<()> {
         let (mut oldest, mut skipped_bytes) = (position, 0);
         for id in self.streams_of(&entry.tenant, &entry.scope)? {
             let core = match self.core(id) {
@@ -568,13 +558,7 @@ impl Shared {
     }
 
     /// Takes a stream into a read, where the session covers it and it may have something behind the position.
-    fn take_in(
-        self: &Arc<Shared>,
-        reading: &mut Reading,
-        id: StreamId,
-        entry: &Entry,
-        live: &Live,
-    ) -> Result<()> {
+    fn take_in(&self, reading: &mut Reading, id: StreamId, entry: &Entry, live: &Live) -> Result<()> {
         if reading.is_pending(id) {
             return Ok(());
         }
