@@ -476,6 +476,36 @@ fn dropping_without_closing_loses_nothing() {
     }
 }
 
+/// Another process: opens the store `store` in the directory named first, by a relative path, and goes on in the second, as daemons do.
+#[test]
+fn go_elsewhere_with_a_store_open() {
+    let Some(arguments) = task() else { return };
+    std::env::set_current_dir(&arguments[0]).unwrap();
+    let store = small().open("store").unwrap();
+    let here = store.create_stream(spec("here")).unwrap();
+    here.append(&Record::new("1")).unwrap();
+    std::env::set_current_dir(&arguments[1]).unwrap();
+    for _ in 0..10 {
+        here.append(&Record::new(&[7; 20_000])).unwrap();
+    }
+    store.create_stream(spec("there")).unwrap().append(&Record::new("1")).unwrap();
+    store.close().unwrap();
+    say("closed");
+}
+
+#[test]
+fn a_store_stays_where_it_was_opened_wherever_its_process_goes() {
+    if task().is_some() {
+        return;
+    }
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let arguments = [dir.path().to_str().unwrap(), elsewhere.path().to_str().unwrap()];
+    assert_eq!(Other::start("go_elsewhere_with_a_store_open", &arguments).heard().as_deref(), Some("closed"));
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    let store = Store::open(dir.path().join("store")).unwrap();
+    assert_eq!(["here", "there"].map(|name| count(&store.stream(name).unwrap())), [11, 1]);
+}
+
 /// A clock that holds the compactor up, the first time it looks, until nobody listens any more or a while is over.
 #[derive(Debug)]
 struct HoldingUp {

@@ -123,6 +123,7 @@ impl Store {
     pub(crate) fn open_with(options: Options, dir: &Path) -> Result<Store> {
         let settings = options.settings()?;
         let vfs = Arc::clone(&options.vfs);
+        let dir = &absolute(&*vfs, dir)?;
         let catalog_dir = dir.join(names::CATALOG);
         if !Catalog::exists(&*vfs, &catalog_dir)? {
             if !options.create {
@@ -164,6 +165,7 @@ impl Store {
     pub(crate) fn open_read_only_with(options: Options, dir: &Path) -> Result<Store> {
         let settings = options.settings()?;
         let vfs = Arc::clone(&options.vfs);
+        let dir = &absolute(&*vfs, dir)?;
         let clock = GuardedClock::new(options.clock.clone(), dir::read_mark(&*vfs, dir)?);
         let catalog =
             Catalog::open(Arc::clone(&vfs), &dir.join(names::CATALOG), Mode::ReadOnly, clock.now())?;
@@ -238,7 +240,7 @@ impl Store {
         self.writable("delete a tenant")?.delete_tenant(id)
     }
 
-    /// The store's directory.
+    /// The store's directory, as an absolute path: the process may go to another one.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
     }
@@ -701,6 +703,11 @@ pub(crate) fn policy(env: &Env, catalog: &Catalog, entry: &StreamEntry) -> Polic
 
 fn member(entry: &StreamEntry) -> Member {
     Member { group: entry.group, service: entry.tags.get("service").map(str::to_owned) }
+}
+
+/// Where a store's directory is, also once the process has gone to another one.
+fn absolute(vfs: &dyn Vfs, dir: &Path) -> Result<PathBuf> {
+    vfs.absolute(dir).map_err(|err| Error::io("find directory of store", dir, err))
 }
 
 /// Makes the directory of a new store, and those it lies in, durably: a store that keeps everything but its own

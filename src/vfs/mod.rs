@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
@@ -46,6 +46,10 @@ pub trait Vfs: Send + Sync + Debug {
     /// Replaces the file at `path` as a whole, durably: after a crash it holds the old bytes or the new ones.
     /// What a crash leaves of the new copy has a name that starts with `.new-`.
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// What `path` names from now on, wherever the process goes.
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.into())
+    }
     /// 128 bits that nobody else was given: for ids, and for salts that tell one file's bytes from another's.
     fn random(&self) -> u128 {
         // A random UUID has six bits that are not; the other one's lie elsewhere.

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::region::Memory;
@@ -107,6 +107,10 @@ impl Vfs for OsVfs {
         temporary.as_file().sync_all()?;
         temporary.persist(path).map_err(|err| err.error)?;
         self.sync_dir(dir)
+    }
+
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        std::path::absolute(path)
     }
 
     fn try_lock(&self, path: &Path, note: &str) -> io::Result<Lock> {
