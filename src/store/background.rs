@@ -63,8 +63,10 @@ fn sync_waiting(env: &Env) -> Result<()> {
     // Those that a kill left with much to write come last, so that the others keep their interval as far as it goes.
     waiting.sort_by_key(|core| core.owes());
     for core in waiting {
-        let done = core.sync_in_background();
-        outcome = outcome.and(done);
+        match core.unless_deleted(core.sync_in_background()) {
+            Err(err) if is_gone(&err) => {}
+            done => outcome = outcome.and(done),
+        }
     }
     outcome
 }
@@ -162,11 +164,11 @@ impl Shared {
     ) -> Result<()> {
         report.streams += 1;
         if all || Timestamp::from_nanos(core.due.load(Ordering::Relaxed)) <= now {
-            let retained = core.retain()?;
+            let retained = core.unless_deleted(core.retain())?;
             report.removed_segments += retained.segments;
             report.removed_bytes += retained.bytes;
         }
-        core.idle()?;
+        core.unless_deleted(core.idle())?;
         self.let_go(core);
         Ok(())
     }
@@ -186,7 +188,7 @@ impl Shared {
 }
 
 /// Whether the stream is there no more.
-fn is_gone(err: &Error) -> bool {
+pub(super) fn is_gone(err: &Error) -> bool {
     matches!(err.kind(), ErrorKind::NotFound | ErrorKind::StreamDeleted)
 }
 

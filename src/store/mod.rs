@@ -340,22 +340,12 @@ impl Store {
     pub fn verify(&self) -> Result<VerifyReport> {
         let mut report = VerifyReport::default();
         for info in self.all_streams()? {
-            match self.stream_by_id(info.id).and_then(|stream| stream.verify()) {
-                Ok(this) => {
-                    report.add(this);
-                    report.damage.extend(self.shared.meta_damage(info.id)?);
-                }
-                Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
-                // One stream's damage, and the others have reports of their own.
-                Err(err) if *err.kind() == ErrorKind::Corrupt => {
-                    report.streams += 1;
-                    report.damage.push(papers::damage(
-                        Some(info.id),
-                        self.shared.stream_dir(info.id),
-                        err.to_string(),
-                    ));
-                }
-                Err(err) => return Err(err),
+            match self.verify_stream(info.id) {
+                Err(err) if background::is_gone(&err) => {}
+                Ok(found) if found.is_sound() => report.add(found),
+                // One that is deleted meanwhile loses its files.
+                found if self.shared.knows(info.id)? => report.add(found?),
+                _ => {}
             }
         }
         if let Some(sessions) = self.shared.session_log()? {
@@ -375,8 +365,10 @@ impl Store {
         for info in self.all_streams()? {
             match self.stream_by_id(info.id).and_then(|stream| stream.stats()) {
                 Ok(this) => stats.add(info, this),
-                Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
-                Err(err) => return Err(err),
+                Err(err) if background::is_gone(&err) => {}
+                // One that is deleted meanwhile loses its files.
+                Err(err) if self.shared.knows(info.id)? => return Err(err),
+                Err(_) => {}
             }
         }
         Ok(stats)
@@ -394,7 +386,10 @@ impl Store {
         let cores = self.shared.loaded.all();
         let mut outcome = Ok(());
         for core in cores {
-            outcome = outcome.and(self.shared.stream(core).sync());
+            match self.shared.stream(core).sync() {
+                Err(err) if background::is_gone(&err) => {}
+                done => outcome = outcome.and(done),
+            }
         }
         outcome
     }
@@ -441,6 +436,21 @@ impl Store {
         Ok(streams)
     }
 
+    fn verify_stream(&self, id: StreamId) -> Result<VerifyReport> {
+        match self.stream_by_id(id).and_then(|stream| stream.verify()) {
+            Ok(mut report) => {
+                report.damage.extend(self.shared.meta_damage(id)?);
+                Ok(report)
+            }
+            // One stream's damage, and the others have reports of their own.
+            Err(err) if *err.kind() == ErrorKind::Corrupt => {
+                let damage = papers::damage(Some(id), self.shared.stream_dir(id), err.to_string());
+                Ok(VerifyReport { streams: 1, damage: vec![damage], ..VerifyReport::default() })
+            }
+            Err(err) => Err(err),
+        }
+    }
+
     fn writable(&self, doing: &str) -> Result<&Arc<Kept>> {
         self.shared.env.check_open()?;
         if self.is_read_only() {
@@ -462,6 +472,13 @@ impl Shared {
         catalog.refresh()?;
         let (tenant, group) = (Catalog::default_tenant(), catalog.default_group()?);
         Ok(catalog.stream_named(&tenant, group, name)?.clone())
+    }
+
+    /// Whether the catalogue knows the stream, as it is now.
+    fn knows(&self, id: StreamId) -> Result<bool> {
+        let mut catalog = self.catalog.lock();
+        catalog.refresh()?;
+        Ok(catalog.stream(id).is_ok())
     }
 
     /// The stream in memory, opened now if it is not there.
@@ -574,7 +591,10 @@ impl Shared {
             // Every one, whatever becomes of those before it.
             let mut outcome = Ok(());
             for core in cores {
-                outcome = outcome.and(core.detach());
+                match core.unless_deleted(core.detach()) {
+                    Err(err) if background::is_gone(&err) => {}
+                    done => outcome = outcome.and(done),
+                }
             }
             outcome
         };

@@ -13,6 +13,7 @@ use crate::session::entry::{Entry, Phase};
 use crate::session::merge::{Reading, as_sessions, reader_at};
 use crate::session::registry::{Live, Place, Registry, closed};
 use crate::session::{OnExpired, Polled, Scope, SessionInfo, SessionSpec, SessionStart, SessionState};
+use crate::store::background::is_gone;
 use crate::store::dir::names;
 use crate::store::{Kept, Shared, Store, Tenant};
 use crate::stream::changes::Changes;
@@ -611,8 +612,4 @@ fn covers(scope: &Scope, id: StreamId, group: crate::GroupId) -> bool {
 
 fn tenant_of(catalog: &Catalog, id: StreamId) -> Option<&TenantId> {
     catalog.tenant_of(id)
-}
-
-fn is_gone(err: &Error) -> bool {
-    matches!(err.kind(), ErrorKind::NotFound | ErrorKind::StreamDeleted)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::format::checkpoint::{self, Checkpoint};
 use crate::format::header::{SEAL, SEAL_AT};
 use crate::store::Shared;
-use crate::store::dir::names;
+use crate::store::dir::{names, remove_tree};
 use crate::store::era;
 use crate::stream::Core;
 use crate::vfs::{Access, File, Vfs};
@@ -40,13 +40,16 @@ impl Shared {
         let streams = target.join(names::STREAMS);
         vfs.create_dir_all(&streams).map_err(io("create directory", &streams))?;
         for id in ids {
+            let copied = streams.join(id.to_string());
             let copy = |core: Arc<Core>| {
                 let meta = self.catalog.lock().meta(id)?.encode();
-                core.snapshot(&streams.join(id.to_string()), &meta, era)
+                core.snapshot(&copied, &meta, era)
             };
             match self.core(id).and_then(copy) {
-                Err(err) if matches!(err.kind(), ErrorKind::StreamDeleted | ErrorKind::NotFound) => {}
-                done => done?,
+                Err(err) if self.knows(id)? => return Err(err),
+                // Deleted meanwhile, it has lost its files: the copy's is empty.
+                Err(_) => remove_tree(vfs, &copied)?,
+                Ok(()) => {}
             }
         }
         vfs.sync_dir(&streams).map_err(io("sync directory", &streams))?;

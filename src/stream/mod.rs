@@ -338,6 +338,10 @@ impl Core {
     /// Refuses when the store is closed or the stream deleted.
     pub(crate) fn check(&self) -> Result<()> {
         self.env.check_open()?;
+        self.check_not_deleted()
+    }
+
+    fn check_not_deleted(&self) -> Result<()> {
         if self.deleted.load(Ordering::Acquire) {
             return Err(Error::new(
                 ErrorKind::StreamDeleted,
@@ -345,6 +349,11 @@ impl Core {
             ));
         }
         Ok(())
+    }
+
+    /// What was `done` to the stream's files, which go as it is deleted: then that is what went wrong.
+    pub(crate) fn unless_deleted<T>(&self, done: Result<T>) -> Result<T> {
+        done.map_err(|err| self.check_not_deleted().err().unwrap_or(err))
     }
 
     /// Refuses everything from now on; readers get `StreamDeleted`.

@@ -51,9 +51,9 @@ impl Core {
                 let done = self.sync_published();
                 std::mem::forget(doubt);
                 drop(leading);
-                done?;
+                self.unless_deleted(done)?;
             } else if self.durable() < end && self.is_poisoned() {
-                return Err(self.poisoned());
+                return self.unless_deleted(Err(self.poisoned()));
             }
             if self.durable() < end {
                 // An earlier claim is still being written.
