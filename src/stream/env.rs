@@ -127,6 +127,9 @@ impl Default for Queue {
     }
 }
 
+/// Longer than any process lives, and not too long to be added to an instant.
+const FAR: Duration = Duration::from_secs(1 << 32);
+
 impl Queue {
     pub(crate) fn push(&self, core: &Arc<Core>) {
         let mut slot = self.waiting.lock();
@@ -160,7 +163,7 @@ impl Queue {
 
     /// Lets `time` go by, whatever arrives, unless `wake` is called after `stop` became true.
     pub(crate) fn pause(&self, time: Duration, stop: impl Fn() -> bool) {
-        let until = Instant::now() + time;
+        let until = Instant::now() + time.min(FAR);
         let mut waiting = self.waiting.lock();
         while !stop() && !self.arrived.wait_until(&mut waiting, until).timed_out() {}
     }
@@ -176,6 +179,17 @@ mod tests {
     use super::*;
     use crate::vfs::sim::SimDisk;
     use crate::{Options, Record, StreamName, StreamSpec};
+
+    #[test]
+    fn an_interval_of_any_length_is_waited_for() {
+        let (queue, stops) = (Queue::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let pausing = scope.spawn(|| queue.pause(Duration::MAX, || stops.load(Ordering::Relaxed)));
+            stops.store(true, Ordering::Relaxed);
+            queue.wake();
+            pausing.join().unwrap();
+        });
+    }
 
     #[test]
     fn a_closed_store_lets_go_of_streams_that_waited_for_a_tick() {
