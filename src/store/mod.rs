@@ -556,7 +556,9 @@ impl Shared {
     fn orphans(&self) -> Result<Vec<crate::stream::Damage>> {
         let dir = self.dir.join(names::STREAMS);
         let entries = self.env.vfs.list(&dir).map_err(|err| Error::io("list directory", &dir, err))?;
-        let catalog = self.catalog.lock();
+        // Behind the list: the writer, another process, may have created streams since this was last looked at.
+        let mut catalog = self.catalog.lock();
+        catalog.refresh()?;
         let known = |name: &str| name.parse::<StreamId>().is_ok_and(|id| catalog.stream(id).is_ok());
         let orphans = entries.into_iter().filter(|entry| !known(&entry.name));
         // A stream may have been deleted a moment ago, its files or its directory not yet.
@@ -747,4 +749,22 @@ fn make_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::sim::SimDisk;
+    use crate::{Record, StreamName};
+
+    #[test]
+    fn a_stream_that_the_writer_created_a_moment_ago_is_no_orphan_beside_it() {
+        let disk = SimDisk::new();
+        let options = || Options::new().background(false).vfs(Arc::new(disk.clone()));
+        let store = options().open("/store").unwrap();
+        let beside = options().open_read_only("/store").unwrap();
+        let stream = store.create_stream(StreamSpec::new(StreamName::new("a").unwrap())).unwrap();
+        stream.append(&Record::new("1")).unwrap();
+        assert_eq!(beside.shared.orphans().unwrap(), []);
+    }
 }
