@@ -78,24 +78,27 @@ impl Core {
         // What began behind the end is left out: its predecessor may be copied only up to there.
         for segment in segments.iter().filter(|segment| segment.base < end) {
             let name = segment.path.file_name().expect("a segment has a name");
-            let copied = match segment.seal() {
-                Some(_) => link_or_copy(vfs, &segment.path, &target.join(name)),
+            let io = |err| Error::io("copy segment", &segment.path, err);
+            let copy = || match segment.seal() {
+                Some(_) => link_or_copy(vfs, &segment.path, &target.join(name)).map_err(io),
                 None => {
                     let head = *segment.head()?;
                     let used = head.position(end.max(segment.base).min(segment.end().unwrap_or(end)));
-                    copy(vfs, &segment.path, &target.join(name), used, head.capacity).and_then(|copied| {
+                    let copied = copy(vfs, &segment.path, &target.join(name), used, head.capacity);
+                    let unsealed = copied.and_then(|copied| {
                         // It may have been sealed meanwhile; without its footer it is not.
                         for at in SEAL_AT {
                             copied.write_at(&[0; SEAL], at as u64)?;
                         }
                         copied.sync()
-                    })
+                    });
+                    unsealed.map_err(io)
                 }
             };
-            match copied {
+            match copy() {
                 // Retention was quicker.
-                Err(err) if err.kind() == io::ErrorKind::NotFound && segment.base < self.log_start() => {}
-                copied => copied.map_err(|err| Error::io("copy segment", &segment.path, err))?,
+                Err(_) if !segment.exists() && segment.base < self.log_start_now()? => {}
+                copied => copied?,
             }
         }
         let before = self.before(end)?;

@@ -86,6 +86,14 @@ impl Core {
         Ok(true)
     }
 
+    /// Offset before which retention removed everything by now. Its writer tells a follower of none.
+    pub(crate) fn log_start_now(&self) -> Result<u64> {
+        if self.env.read_only {
+            self.refresh()?;
+        }
+        Ok(self.log_start())
+    }
+
     /// The offsets after which files are called as segments are, those known as strangers left out; `None` where the stream has no directory.
     pub(super) fn bases(&self) -> Result<Option<Vec<u64>>> {
         let entries = match self.env.vfs.list(&self.dir) {

@@ -417,7 +417,7 @@ impl Reader {
             Err(err) => {
                 // Retention may have been quicker, also where the log ended with the segment and nothing in it; or it is no
                 // part of the log, and is gone from the list now.
-                let retained = self.offset < self.core.log_start() || !self.core.lists(segment);
+                let retained = self.offset < self.core.log_start_now()? || !self.core.lists(segment);
                 if retained || self.core.forget_stranger(segment) {
                     return Ok(None);
                 }

@@ -105,8 +105,11 @@ impl Core {
         if self.env.read_only {
             self.verify_hidden(segments.last().map_or(0, |last| last.base), &mut report)?;
         }
+        if report.is_sound() {
+            return Ok(report);
+        }
         // What retention removed under us was no damage.
-        let start = self.log_start();
+        let start = self.log_start_now()?;
         report.damage.retain(|damage| damage.end.is_none_or(|end| start < end));
         Ok(report)
     }
