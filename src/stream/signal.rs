@@ -64,13 +64,17 @@ impl Signal {
         if raised.count != count {
             return false;
         }
-        raised.tasks.insert(waiter.0, task.clone());
+        let replaced = raised.tasks.insert(waiter.0, task.clone());
+        // Without the lock: with its last waker a task may go, and what waits here in it.
+        drop(raised);
+        drop(replaced);
         true
     }
 
     /// Forgets somebody who waits no more.
     pub(crate) fn forget(&self, waiter: &Waiter) {
-        self.raised.lock().tasks.remove(&waiter.0);
+        let forgotten = self.raised.lock().tasks.remove(&waiter.0);
+        drop(forgotten);
     }
 }
 
@@ -102,6 +106,33 @@ mod tests {
         signal.raise();
         assert_eq!(counter.0.load(Ordering::Relaxed), 1);
         assert!(!signal.register(count, &waiter, &task));
+    }
+
+    /// A task that goes with its last waker, and on whose going somebody looks at the signal, as a tail in it does.
+    struct Last(Arc<Signal>, Arc<AtomicUsize>);
+
+    impl std::task::Wake for Last {
+        fn wake(self: Arc<Last>) {}
+    }
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.1.fetch_add(usize::from(self.0.raised.try_lock().is_some()), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_that_goes_with_its_waker_may_look_at_the_signal() {
+        let (signal, looked, waiter) = (Arc::new(Signal::default()), Arc::default(), Waiter::new());
+        let task = || Waker::from(Arc::new(Last(Arc::clone(&signal), Arc::clone(&looked))));
+        // Replaced, forgotten, woken.
+        assert!(signal.register(0, &waiter, &task()) && signal.register(0, &waiter, &task()));
+        assert_eq!(looked.load(Ordering::Relaxed), 1);
+        signal.forget(&waiter);
+        assert_eq!(looked.load(Ordering::Relaxed), 2);
+        assert!(signal.register(0, &waiter, &task()));
+        signal.raise();
+        assert_eq!(looked.load(Ordering::Relaxed), 3);
     }
 
     #[test]
