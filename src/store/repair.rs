@@ -35,7 +35,8 @@ pub struct RepairReport {
     pub restored_streams: Vec<StreamId>,
     /// Segments written anew.
     pub rewritten_segments: Vec<PathBuf>,
-    /// Files moved to a `quarantine` directory; nothing was deleted.
+    /// Files moved to a `quarantine` directory, or under another name beside it where a full disk has no room for one; nothing was
+    /// deleted.
     pub set_aside: Vec<PathBuf>,
     /// Bytes of log that are lost: readers get a gap there.
     pub lost_bytes: u64,
