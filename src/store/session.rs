@@ -519,10 +519,10 @@ impl Shared {
         registry.check(&position, now)?;
         let tail = registry.behind_all(now);
         match self.core_of(&entry.tenant, &entry.scope, position.stream_id())? {
-            Some(core) => {
-                let opened = reader_at(&unkept(core), &position);
-                opened.map_err(|err| as_sessions(err, position, tail))?;
-            }
+            Some(core) => match reader_at(&unkept(core), &position) {
+                Err(err) if may_be_gone && is_gone(&err) => {}
+                opened => drop(opened.map_err(|err| as_sessions(err, position, tail))?),
+            },
             None if may_be_gone => {}
             None => {
                 let text = format!("begin a session behind {position:?}: the tenant has no such stream");
@@ -544,7 +544,10 @@ impl Shared {
                 core => core?,
             };
             let stream = unkept(core);
-            let from = reader_at(&stream, &position)?.cursor();
+            let from = match reader_at(&stream, &position) {
+                Err(err) if is_gone(&err) => continue,
+                reader => reader?.cursor(),
+            };
             let expired = stream.core.expired_behind(from.offset)?;
             if 0 < expired {
                 skipped_bytes += expired;
@@ -579,7 +582,10 @@ impl Shared {
         }
         let look = core.look();
         if reading.may_hold(id, look.last_ingest) {
-            return reading.add(unkept(core), filter(live, entry, &member));
+            return match reading.add(unkept(core), filter(live, entry, &member)) {
+                Err(err) if is_gone(&err) => Ok(()),
+                added => added,
+            };
         }
         if is_ours {
             // Opened for this only.
@@ -612,4 +618,36 @@ fn covers(scope: &Scope, id: StreamId, group: crate::GroupId) -> bool {
 
 fn tenant_of(catalog: &Catalog, id: StreamId) -> Option<&TenantId> {
     catalog.tenant_of(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::vfs::sim::{SimClock, SimDisk};
+    use crate::{Options, Record, StreamName, StreamSpec};
+
+    #[test]
+    fn a_stream_deleted_just_before_it_is_taken_in_is_passed_over() {
+        for on_expired in [OnExpired::Gap, OnExpired::Refuse] {
+            let clock = SimClock::new(1_700_000_000_000_000_000);
+            let options = Options::new().background(false).vfs(Arc::new(SimDisk::new()));
+            let store = options.clock(Arc::new(clock.clone())).open("/store").unwrap();
+            let create = |name| store.create_stream(StreamSpec::new(StreamName::new(name).unwrap())).unwrap();
+            let (gone, left) = (create("gone"), create("left"));
+            let cursor = gone.append(&Record::new("1")).unwrap().cursor();
+            gone.append(&Record::new("2")).unwrap();
+            clock.advance(Duration::from_secs(1));
+            left.append(&Record::new("3")).unwrap();
+            clock.advance(Duration::from_secs(1));
+            let tenant = store.tenant(&TenantId::new("default").unwrap());
+            let spec = SessionSpec::new(UserId::new("user-001-abc").unwrap()).on_expired(on_expired);
+            let session = tenant.create_session(spec.start(SessionStart::StreamCursor(cursor))).unwrap();
+            // Whoever deletes it has come so far, and has not looked for who holds it yet.
+            gone.core.mark_deleted();
+            session.resume(None).unwrap();
+            assert_eq!(session.poll(Duration::ZERO, Limit::default()).unwrap().len(), 1);
+        }
+    }
 }
