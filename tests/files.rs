@@ -283,6 +283,15 @@ fn an_old_checkpoint_beside_newer_segments_loses_nothing_and_a_newer_one_tells_w
     assert!(!store.verify().unwrap().is_sound());
 }
 
+/// The files of a store with one record, closed.
+fn backup_of_one(machine: &Machine) -> Vec<(PathBuf, Vec<u8>)> {
+    let (store, stream) = machine.create();
+    append(&stream, "1");
+    store.close().unwrap();
+    let files = machine.disk.list_all().into_iter();
+    files.map(|file| (file.clone(), machine.disk.read_file(&file))).collect()
+}
+
 #[test]
 fn a_backup_copied_over_a_store_that_went_on_is_gone_on_with() {
     let fill = |stream: &Stream, bytes: usize| {
@@ -293,11 +302,7 @@ fn a_backup_copied_over_a_store_that_went_on_is_gone_on_with() {
     // Its next segment is called as the one that was there, or lies before it, or around its name.
     for bytes in [3000, 4000, 2500, 1000] {
         let machine = Machine::new();
-        let (store, stream) = machine.create();
-        append(&stream, "1");
-        store.close().unwrap();
-        let files = machine.disk.list_all();
-        let backup: Vec<_> = files.iter().map(|file| (file, machine.disk.read_file(file))).collect();
+        let backup = backup_of_one(&machine);
         let (store, stream) = machine.open().unwrap();
         fill(&stream, 3000);
         store.close().unwrap();
@@ -318,11 +323,7 @@ fn a_backup_copied_over_a_store_that_went_on_is_gone_on_with_also_by_who_is_kill
     // Up to before where the segment began that came after it, about there, and beyond.
     for count in [0, 1, 16, 17, 18, 19, 24] {
         let machine = Machine::new();
-        let (store, stream) = machine.create();
-        append(&stream, "1");
-        store.close().unwrap();
-        let files = machine.disk.list_all();
-        let backup: Vec<_> = files.iter().map(|file| (file, machine.disk.read_file(file))).collect();
+        let backup = backup_of_one(&machine);
         let (store, stream) = machine.open().unwrap();
         for _ in 0..9 {
             append(&stream, &"x".repeat(17_960));

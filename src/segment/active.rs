@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::format::frame::{self, Checked, HEADER, Header as FrameHeader, Kind, Place, Word};
-use crate::format::header::{self, Header};
+use crate::format::header::{self, Header, PAGE};
 use crate::format::index;
 use crate::segment::Segment;
 use crate::segment::maps::Maps;
@@ -144,7 +144,7 @@ impl Active {
             && let Err(err) = file.allocate(head.capacity)
         {
             // ext4 leaves what it could reserve, which is all the space there was, and others may need less.
-            let _ = file.punch(position.next_multiple_of(4096).min(head.capacity)..head.capacity);
+            let _ = file.punch(position.next_multiple_of(PAGE as u64).min(head.capacity)..head.capacity);
             return Err(io("reserve space for segment")(err));
         }
         let memory = file.map(head.capacity as usize, Access::Write);

@@ -12,11 +12,11 @@ use std::thread;
 use std::time::Duration;
 
 use crate::store::quiet::Known;
-use crate::store::{Shared, TickReport};
+use crate::store::{Shared, TickReport, if_there, is_gone};
 use crate::stream::Core;
 use crate::stream::env::Env;
 use crate::sync::atomic::Ordering;
-use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
+use crate::{Error, Result, StreamId, Timestamp};
 
 /// How often the compactor looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -63,10 +63,7 @@ fn sync_waiting(env: &Env) -> Result<()> {
     // Those that a kill left with much to write come last, so that the others keep their interval as far as it goes.
     waiting.sort_by_key(|core| core.owes());
     for core in waiting {
-        match core.unless_deleted(core.sync_in_background()) {
-            Err(err) if is_gone(&err) => {}
-            done => outcome = outcome.and(done),
-        }
+        outcome = outcome.and(if_there(core.unless_deleted(core.sync_in_background())).map(drop));
     }
     outcome
 }
@@ -185,11 +182,6 @@ impl Shared {
             at_rest
         });
     }
-}
-
-/// Whether the stream is there no more.
-pub(super) fn is_gone(err: &Error) -> bool {
-    matches!(err.kind(), ErrorKind::NotFound | ErrorKind::StreamDeleted)
 }
 
 #[cfg(test)]

@@ -341,7 +341,7 @@ impl Store {
         let mut report = VerifyReport::default();
         for info in self.all_streams()? {
             match self.verify_stream(info.id) {
-                Err(err) if background::is_gone(&err) => {}
+                Err(err) if is_gone(&err) => {}
                 Ok(found) if found.is_sound() => report.add(found),
                 // One that is deleted meanwhile loses its files.
                 found if self.shared.knows(info.id)? => report.add(found?),
@@ -365,7 +365,7 @@ impl Store {
         for info in self.all_streams()? {
             match self.stream_by_id(info.id).and_then(|stream| stream.stats()) {
                 Ok(this) => stats.add(info, this),
-                Err(err) if background::is_gone(&err) => {}
+                Err(err) if is_gone(&err) => {}
                 // One that is deleted meanwhile loses its files.
                 Err(err) if self.shared.knows(info.id)? => return Err(err),
                 Err(_) => {}
@@ -386,10 +386,7 @@ impl Store {
         let cores = self.shared.loaded.all();
         let mut outcome = Ok(());
         for core in cores {
-            match self.shared.stream(core).sync() {
-                Err(err) if background::is_gone(&err) => {}
-                done => outcome = outcome.and(done),
-            }
+            outcome = outcome.and(if_there(self.shared.stream(core).sync()).map(drop));
         }
         outcome
     }
@@ -593,10 +590,7 @@ impl Shared {
             // Every one, whatever becomes of those before it.
             let mut outcome = Ok(());
             for core in cores {
-                match core.unless_deleted(core.detach()) {
-                    Err(err) if background::is_gone(&err) => {}
-                    done => outcome = outcome.and(done),
-                }
+                outcome = outcome.and(if_there(core.unless_deleted(core.detach())).map(drop));
             }
             outcome
         };
@@ -725,6 +719,19 @@ pub(crate) fn policy(env: &Env, catalog: &Catalog, entry: &StreamEntry) -> Polic
 
 fn member(entry: &StreamEntry) -> Member {
     Member { group: entry.group, service: entry.tags.get("service").map(str::to_owned) }
+}
+
+/// Whether the stream is there no more.
+fn is_gone(err: &Error) -> bool {
+    matches!(err.kind(), ErrorKind::NotFound | ErrorKind::StreamDeleted)
+}
+
+/// What was done with a stream; `None` where that is there no more.
+fn if_there<T>(done: Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(err) if is_gone(&err) => Ok(None),
+        done => done.map(Some),
+    }
 }
 
 /// Where a store's directory is, also once the process has gone to another one.

@@ -13,9 +13,8 @@ use crate::session::entry::{Entry, Phase};
 use crate::session::merge::{Reading, as_sessions, reader_at};
 use crate::session::registry::{Live, Place, Registry, closed};
 use crate::session::{OnExpired, Polled, Scope, SessionInfo, SessionSpec, SessionStart, SessionState};
-use crate::store::background::is_gone;
 use crate::store::dir::names;
-use crate::store::{Kept, Shared, Store, Tenant};
+use crate::store::{Kept, Shared, Store, Tenant, if_there, is_gone};
 use crate::stream::changes::Changes;
 use crate::stream::{Core, Limit, Member, Waiter, Waiting};
 use crate::vfs::new_id;
@@ -497,10 +496,7 @@ impl Shared {
                 return Err(Error::new(ErrorKind::CursorStreamMismatch, text));
             }
         }
-        match self.core(id) {
-            Err(err) if is_gone(&err) => Ok(None),
-            core => core.map(Some),
-        }
+        if_there(self.core(id))
     }
 
     /// The position that `start` means for a session, checked against all that may be wrong with it.
@@ -539,16 +535,10 @@ impl Shared {
     fn refuse_expired(&self, registry: &Registry, entry: &Entry, position: SessionCursor) -> Result<()> {
         let (mut oldest, mut skipped_bytes) = (position, 0);
         for id in self.streams_of(&entry.tenant, &entry.scope)? {
-            let core = match self.core(id) {
-                Err(err) if is_gone(&err) => continue,
-                core => core?,
-            };
+            let Some(core) = if_there(self.core(id))? else { continue };
             let stream = unkept(core);
-            let from = match reader_at(&stream, &position) {
-                Err(err) if is_gone(&err) => continue,
-                reader => reader?.cursor(),
-            };
-            let expired = stream.core.expired_behind(from.offset)?;
+            let Some(reader) = if_there(reader_at(&stream, &position))? else { continue };
+            let expired = stream.core.expired_behind(reader.cursor().offset)?;
             if 0 < expired {
                 skipped_bytes += expired;
                 oldest = oldest.max(registry.behind(stream.core.visible()?));
@@ -572,20 +562,14 @@ impl Shared {
         {
             return Ok(());
         }
-        let core = match in_memory.map_or_else(|| self.core(id), Ok) {
-            Err(err) if is_gone(&err) => return Ok(()),
-            core => core?,
-        };
+        let Some(core) = if_there(in_memory.map_or_else(|| self.core(id), Ok))? else { return Ok(()) };
         let member = core.member();
         if !covers(&entry.scope, id, member.group) {
             return Ok(());
         }
         let look = core.look();
         if reading.may_hold(id, look.last_ingest) {
-            return match reading.add(unkept(core), filter(live, entry, &member)) {
-                Err(err) if is_gone(&err) => Ok(()),
-                added => added,
-            };
+            return if_there(reading.add(unkept(core), filter(live, entry, &member))).map(drop);
         }
         if is_ours {
             // Opened for this only.

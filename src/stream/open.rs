@@ -676,43 +676,40 @@ fn heal_header(segment: &Segment, file: &dyn File) -> Result<()> {
     Ok(())
 }
 
-/// Moves a file to the quarantine. A full disk may have no room for one: then the file has the name it would have there in the
-/// directory it is in.
+/// Moves a file to the quarantine.
 pub(crate) fn set_aside(env: &Env, dir: &Path, path: &Path) -> Result<PathBuf> {
-    match put_aside(env, dir, path, |target| env.vfs.rename(path, target)) {
-        Err(err) if *err.kind() == ErrorKind::NoSpace => {
-            let target = dir.join(name_aside(env, path));
-            let moved = env.vfs.rename(path, &target).and_then(|()| env.vfs.sync_dir(dir));
-            moved.map_err(|err| Error::io("set aside", path, err))?;
-            Ok(target)
-        }
-        moved => moved,
-    }
+    put_aside(env, dir, path, |target| env.vfs.rename(path, target))
 }
 
-/// What a file is called that is set aside: like no other, and like no segment.
-fn name_aside(env: &Env, path: &Path) -> String {
-    let name = path.file_name().expect("a file has a name").to_string_lossy();
-    format!("{name}.{:016x}", env.vfs.random() as u64)
-}
-
-/// Has `put` bring the file at `path` to the name that it is given in the quarantine.
+/// Has `put` bring the file at `path` to the name that it is given in the quarantine. A full disk may have no room for one: then it
+/// has that name in the directory it is in.
 pub(crate) fn put_aside(
     env: &Env,
     dir: &Path,
     path: &Path,
-    put: impl FnOnce(&Path) -> io::Result<()>,
+    put: impl Fn(&Path) -> io::Result<()>,
 ) -> Result<PathBuf> {
-    let quarantine = dir.join(QUARANTINE);
-    let target = quarantine.join(name_aside(env, path));
-    let moved = (|| {
-        env.vfs.create_dir_all(&quarantine)?;
+    // Like no other, and like no segment.
+    let name = path.file_name().expect("a file has a name").to_string_lossy();
+    let name = format!("{name}.{:016x}", env.vfs.random() as u64);
+    let put_in = |place: &Path| {
+        let target = place.join(&name);
         put(&target)?;
-        env.vfs.sync_dir(&quarantine)?;
-        env.vfs.sync_dir(dir)
-    })();
-    moved.map_err(|err| Error::io("set aside", path, err))?;
-    Ok(target)
+        env.vfs.sync_dir(place)?;
+        Ok(target)
+    };
+    let quarantine = dir.join(QUARANTINE);
+    let put_there = || {
+        env.vfs.create_dir_all(&quarantine)?;
+        let target = put_in(&quarantine)?;
+        env.vfs.sync_dir(dir)?;
+        Ok(target)
+    };
+    let io = |err| Error::io("set aside", path, err);
+    match put_there().map_err(io) {
+        Err(err) if *err.kind() == ErrorKind::NoSpace => put_in(dir).map_err(io),
+        put => put,
+    }
 }
 
 fn build(
