@@ -19,7 +19,7 @@ use crate::segment::{Segment, parse_file_name, seal};
 use crate::store::Options;
 use crate::store::dir::{lock, names, note_deleting, read_mark};
 use crate::store::snapshot::link_or_copy;
-use crate::stream::open::{put_aside, set_aside};
+use crate::stream::quarantine::{put_aside, set_aside};
 use crate::stream::{Core, Recovery};
 use crate::vfs::guard::GuardedClock;
 use crate::vfs::{self, Access, EntryKind, TEMPORARY, Vfs, new_id};

@@ -13,6 +13,7 @@ mod epoch;
 mod follow;
 mod group;
 pub(crate) mod open;
+pub(crate) mod quarantine;
 mod query;
 mod reader;
 mod ready;

@@ -22,6 +22,7 @@ use crate::stream::checkpoint::{CheckpointFile, NAME, say_again};
 use crate::stream::env::Env;
 use crate::stream::follow::shown;
 use crate::stream::group::Group;
+use crate::stream::quarantine::{QUARANTINE, set_aside};
 use crate::stream::ready::{LARGE_PAGE, Pace};
 use crate::stream::signal::Signal;
 use crate::stream::{Core, Member, Policy, PolicyCell, State, Unsealed, Writer};
@@ -30,9 +31,6 @@ use crate::sync::{Mutex, RwLock};
 use crate::vfs::region::{FLOOR, Region};
 use crate::vfs::{Access, EntryKind, File, TEMPORARY};
 use crate::{Error, ErrorKind, Result, StreamId, Timestamp};
-
-/// The directory of files that were set aside.
-pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// Bytes of log to look at from which on another thread pays.
 const BYTES_A_THREAD: usize = 16 << 20;
@@ -674,42 +672,6 @@ fn heal_header(segment: &Segment, file: &dyn File) -> Result<()> {
         written.map_err(|err| Error::io("heal header of segment", &segment.path, err))?;
     }
     Ok(())
-}
-
-/// Moves a file to the quarantine.
-pub(crate) fn set_aside(env: &Env, dir: &Path, path: &Path) -> Result<PathBuf> {
-    put_aside(env, dir, path, |target| env.vfs.rename(path, target))
-}
-
-/// Has `put` bring the file at `path` to the name that it is given in the quarantine. A full disk may have no room for one: then it
-/// has that name in the directory it is in.
-pub(crate) fn put_aside(
-    env: &Env,
-    dir: &Path,
-    path: &Path,
-    put: impl Fn(&Path) -> io::Result<()>,
-) -> Result<PathBuf> {
-    // Like no other, and like no segment.
-    let name = path.file_name().expect("a file has a name").to_string_lossy();
-    let name = format!("{name}.{:016x}", env.vfs.random() as u64);
-    let put_in = |place: &Path| {
-        let target = place.join(&name);
-        put(&target)?;
-        env.vfs.sync_dir(place)?;
-        Ok(target)
-    };
-    let quarantine = dir.join(QUARANTINE);
-    let put_there = || {
-        env.vfs.create_dir_all(&quarantine)?;
-        let target = put_in(&quarantine)?;
-        env.vfs.sync_dir(dir)?;
-        Ok(target)
-    };
-    let io = |err| Error::io("set aside", path, err);
-    match put_there().map_err(io) {
-        Err(err) if *err.kind() == ErrorKind::NoSpace => put_in(dir).map_err(io),
-        put => put,
-    }
 }
 
 fn build(

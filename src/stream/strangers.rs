@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::segment::{Segment, file_name};
 use crate::stream::Core;
-use crate::stream::open::set_aside;
+use crate::stream::quarantine::set_aside;
 use crate::sync::atomic::Ordering;
 use crate::{ErrorKind, Result};
 
